@@ -1,0 +1,1 @@
+"""The edge: one technology a file, none knows another, each sees the boundary alone."""
