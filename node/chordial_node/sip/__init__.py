@@ -1,4 +1,5 @@
-"""SIP of RFC 3261: messages, flows and transactions.
+"""SIP as bytes and numbers: messages, transactions, digest, tokens (RFC 3261, 3263, 5626, 6026).
 
-Knows nothing of the overlay; what needs both is a usage.
+Everything here computes: it is given bytes and the time, and gives bytes and values back. It knows
+nothing of the overlay, of users or of sockets; the usage package joins it with the rest.
 """

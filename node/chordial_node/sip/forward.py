@@ -1,0 +1,158 @@
+"""A forwarded message, made by slicing: what nobody asked to change stays byte for byte.
+
+RFC 3261 §16.6 and §16.7. It changes bytes as it is told; which Via, Route or target a request gets
+is decided by the proxy.
+"""
+
+from collections.abc import Callable
+
+from chordial_node.sip.headers import SINGLE, split_spans
+from chordial_node.sip.message import Message
+
+_Edit = tuple[int, int, bytes]
+
+
+class Forward:
+    """The changes to one message on its way; `to_bytes` gives the message that leaves."""
+
+    __slots__ = ("_added", "_body", "_edits", "_kept", "_message", "_pushed")
+
+    def __init__(self, message: Message) -> None:
+        """Begin with the message as it came, and the source that was noted in its topmost Via."""
+        self._message = message
+        self._edits: list[_Edit] = []
+        self._pushed: dict[bytes, list[bytes]] = {}
+        self._added: list[bytes] = []
+        self._kept: dict[bytes, list[list[bool]]] = {}
+        self._body: bytes | None = None
+
+    def replace_uri(self, uri: bytes) -> None:
+        """Put another Request-URI into the start line."""
+        start = self._message.raw.index(self._message.target, len(self._message.method) + 1)
+        self._edits.append((start, start + len(self._message.target), uri))
+
+    def set_max_forwards(self, hops: int) -> None:
+        """Set Max-Forwards, adding it where it is missing."""
+        self.set(b"max-forwards", b"Max-Forwards", b"%d" % hops)
+
+    def push_via(self, value: bytes) -> None:
+        """Put a Via on top."""
+        self.push(b"Via", value)
+
+    def pop_via(self) -> None:
+        """Take the topmost Via value away, leaving others of the same line."""
+        self.pop(b"via")
+
+    def push(self, name: bytes, value: bytes) -> None:
+        """Put a header line above all others of its name, at the top where there is none."""
+        self._pushed.setdefault(name.lower(), []).append(name + b": " + value + b"\r\n")
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Put a header line below all others."""
+        self._added.append(name + b": " + value + b"\r\n")
+
+    def set(self, lower: bytes, name: bytes, value: bytes) -> None:
+        """Set a header that stands once: its value is replaced, or the line added."""
+        places = self._message.places(lower)
+        if not places:
+            self.add(name, value)
+            return
+        _, start, end = places[0]
+        self._edits.append((start, end, b" " + value))
+
+    def pop(self, name: bytes, count: int = 1) -> None:
+        """Take the topmost values of a header away."""
+        for flags in self._flags(name):
+            for i, kept in enumerate(flags):
+                if count and kept:
+                    flags[i] = False
+                    count -= 1
+
+    def remove(self, name: bytes) -> None:
+        """Take a header away altogether."""
+        for flags in self._flags(name):
+            flags[:] = [False] * len(flags)
+
+    def remove_values(self, name: bytes, unwanted: Callable[[bytes], bool]) -> None:
+        """Take those values of a header away that are unwanted."""
+        raw = self._message.raw
+        for (_, start, end), flags in zip(
+            self._message.places(name), self._flags(name), strict=True
+        ):
+            for i, (first, last) in enumerate(_spans(name, raw[start:end])):
+                if unwanted(raw[start + first : start + last]):
+                    flags[i] = False
+
+    def replace_body(self, body: bytes) -> None:
+        """Put another body in and set Content-Length."""
+        self._body = body
+        self.set(b"content-length", b"Content-Length", b"%d" % len(body))
+
+    def ensure_content_length(self) -> None:
+        """Add Content-Length where it is missing, as streams need it (§18.3)."""
+        if b"content-length" not in self._message:
+            self.add(b"Content-Length", b"%d" % len(self._message.body))
+
+    def to_bytes(self) -> bytes:
+        """The message with all changes."""
+        message = self._message
+        raw = message.raw
+        head_end = message.body_start - 2
+        edits = self._edits
+        for name, lines in self._pushed.items():
+            places = message.places(name)
+            place = places[0][0] if places else raw.index(b"\r\n") + 2
+            edits.append((place, place, b"".join(reversed(lines))))
+        if self._kept:
+            for name, kept in self._kept.items():
+                self._cut(name, kept)
+        if message.marked_via is not None and b"via" not in self._kept:
+            edits.append(message.marked_via)
+        if self._added:
+            edits.append((head_end, head_end, b"".join(self._added)))
+        edits.sort(key=_place)
+        parts: list[bytes] = []
+        position = 0
+        for start, end, text in edits:
+            parts += (raw[position:start], text)
+            position = end
+        if self._body is None:
+            parts.append(raw[position : message.size])
+        else:
+            parts += (raw[position : message.body_start], self._body)
+        return b"".join(parts)
+
+    def _flags(self, name: bytes) -> list[list[bool]]:
+        """For each line of a header, which of its values are kept."""
+        flags = self._kept.get(name)
+        if flags is None:
+            raw = self._message.raw
+            flags = [
+                [True] * len(_spans(name, raw[value:end]))
+                for _, value, end in self._message.places(name)
+            ]
+            self._kept[name] = flags
+        return flags
+
+    def _cut(self, name: bytes, kept: list[list[bool]]) -> None:
+        raw = self._message.raw
+        for (line, value, end), flags in zip(self._message.places(name), kept, strict=True):
+            if all(flags):
+                continue
+            if not any(flags):
+                self._edits.append((line, end + 2, b""))
+                continue
+            spans = [
+                raw[value + first : value + last]
+                for (first, last), keep in zip(_spans(name, raw[value:end]), flags, strict=True)
+                if keep
+            ]
+            self._edits.append((value, end, b" " + b", ".join(spans)))
+
+
+def _place(edit: _Edit) -> tuple[int, int]:
+    return edit[0], edit[1]
+
+
+def _spans(name: bytes, value: bytes) -> list[tuple[int, int]]:
+    return [(0, len(value))] if name in SINGLE else split_spans(value)
