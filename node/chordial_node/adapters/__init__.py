@@ -1,1 +1,1 @@
-"""The edge: one technology a file, none knows another, each sees the boundary alone."""
+"""The edge: one technology a file, none of them knows another, all of them see the boundary."""

@@ -1,4 +1,1 @@
-"""The overlay of RFC 6940: links, routing, ring, storage and the peer that joins them.
-
-Knows nothing of SIP; what needs both is a usage.
-"""
+"""The overlay of RFC 6940: ring, routing, storage; bytes in, bytes out."""

@@ -1,1 +1,1 @@
-"""The services of a peer: what knows both the overlay and SIP, one service a file."""
+"""What knows both overlay and SIP; one service a file (RFC 7904, and the open service)."""

@@ -1,0 +1,209 @@
+"""What is set at start: frozen structs, one per part, decoded and checked once.
+
+The text comes from whoever starts the process; no environment and no file is read here. All
+problems are reported together, each with the field's name and what to do.
+"""
+
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from chordial_node.ids import NodeId, node_id
+
+Host = str
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names every problem found."""
+
+
+class Transport(Enum):
+    """How a SIP listener speaks."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    TLS = "tls"
+    PEER = "peer"
+    """Mutual TLS between peers of the overlay, and nobody else."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An address: an IP literal without brackets, or a name, and a port."""
+
+    host: Host
+    port: Port
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The pair that sockets take."""
+        return (self.host, self.port)
+
+
+class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The overlay this peer is part of, and its place in it."""
+
+    name: str
+    """The Overlay Name (RFC 6940 §3)."""
+    bind: Endpoint
+    """Where links and the control service listen; 6084 by default."""
+    advertise: Endpoint
+    """What other peers dial."""
+    founders: tuple[str, ...]
+    """Node-IDs (hexadecimal) whose strict majority may form a ring where none is."""
+    seeds: tuple[Endpoint, ...] = ()
+    """Overlay addresses that are asked at start beside everyone remembered."""
+    failure_domain: str = ""
+    """Zone, host or process: copies of a value go to different ones. Empty: the host."""
+    copies: Count = 3
+    """Copies wanted of every value (RFC 6940 §10.4); a majority of them acknowledges a Store."""
+    successors: Count = 16
+    """Length of the successor list; the proof needs 3. More survive more simultaneous deaths."""
+    max_links: Count = 64
+    """Budget of links: ring neighbors and replicas always, others by use. 200 KiB each."""
+    link_queue: Count = 4096
+    """Envelopes waiting on one link; what finds no room is answered Busy."""
+    in_flight: Count = 8192
+    """Own requests waiting for their answers; more are refused with Busy."""
+    stabilize_period_seconds: Positive = 1.0
+    """Zave's stabilize and the watch over neighbors. Lower: faster repair, more messages."""
+    request_timeout_seconds: Positive = 3.0
+    """overlay-reliability-timer (RFC 6940 §6.2.1): a request is given up after five of them."""
+    drain_timeout_seconds: Positive = 60.0
+    """A leave is over after this long, handed over or not."""
+
+    @property
+    def founder_ids(self) -> tuple[NodeId, ...]:
+        """The founders, in ring order."""
+        return tuple(sorted(node_id(text) for text in self.founders))
+
+
+class ListenerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One SIP listener."""
+
+    transport: Transport
+    bind: Endpoint
+    advertise: Endpoint | None = None
+    """The address that phones know; the bound one where nothing else is said."""
+
+    @property
+    def advertised(self) -> Endpoint:
+        """The address that Via and Record-Route name."""
+        return self.advertise or self.bind
+
+
+class SipConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """SIP towards phones and between peers."""
+
+    domain: str
+    """The default domain, also the realm; a request to our bare address means it."""
+    listeners: tuple[ListenerConfig, ...]
+    max_expires_seconds: Count = 300
+    """Longest registration granted over a datagram flow (sip: registration.maxExpires)."""
+    max_outbound_expires_seconds: Count = 3600
+    """Longest registration granted over a connection with RFC 5626 outbound."""
+    min_expires_seconds: Count = 60
+    """Shortest registration granted; less is answered 423 (RFC 3261 §10.2.8)."""
+    transactions: Count = 40_000
+    """Open server transactions; an INVITE beyond is answered 500 with Retry-After."""
+    waiting_registers: Count = 2_000
+    """REGISTERs that wait for room, at most four seconds, before they are refused with 503."""
+    max_contacts: Count = 10
+    """Bindings of one AOR."""
+    foreign_inbound: bool = True
+    """Strangers may send INVITE and OPTIONS to local users."""
+    timer_t1_seconds: Positive = 0.5
+    """RFC 3261 §17.1.1.1."""
+    ring_timeout_seconds: Positive = 180.0
+    """Timer C (RFC 3261 §16.6): an INVITE branch that only rings is cancelled after it."""
+
+
+class IdentityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files that say who this peer is; PEM, but for the keys."""
+
+    certificate: str
+    key: str
+    trusted: str
+    """One or two CA certificates."""
+    overlay_keys: str
+    """The numbered keys of the overlay: JSON, `{"current": 1, "keys": {"1": "HEX"}}`."""
+    sip_certificate: str = ""
+    """Certificate and key of TLS listeners for phones; PEM in one file."""
+
+
+class StorageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The disk."""
+
+    path: str
+    durability: Annotated[str, Meta(pattern="^(machine|process)$")] = "machine"
+    """machine: fsync per group commit. process: survives a kill, not a power loss."""
+
+
+class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is told to the outside."""
+
+    otlp_endpoint: str = ""
+    """OTLP over gRPC, `http://HOST:PORT`; empty: no spans leave."""
+    sampling_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    """Part of new traces that is sampled; no effect without an endpoint."""
+    http: Endpoint | None = None
+    """Probes and metrics."""
+    log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a node is started with."""
+
+    name: str
+    overlay: OverlayConfig
+    sip: SipConfig
+    identity: IdentityConfig
+    storage: StorageConfig
+    telemetry: TelemetryConfig = TelemetryConfig()
+
+
+def parse(text: str | bytes) -> NodeConfig:
+    """Return the configuration of a JSON text; ConfigError names every problem."""
+    try:
+        config = msgspec.json.decode(text, type=NodeConfig)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"the configuration cannot be read: {error}") from error
+    problems = [*_overlay_problems(config.overlay), *_sip_problems(config.sip)]
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return config
+
+
+def _overlay_problems(overlay: OverlayConfig) -> list[str]:
+    problems = []
+    if not overlay.founders:
+        problems.append("overlay.founders is empty: name the Node-IDs that may form the ring")
+    for text in overlay.founders:
+        try:
+            node_id(text)
+        except ValueError as error:
+            problems.append(f"overlay.founders: {error}")
+    if overlay.copies > 16:
+        problems.append("overlay.copies is more than 16: nobody can hold that many")
+    return problems
+
+
+def _sip_problems(sip: SipConfig) -> list[str]:
+    problems = []
+    if not sip.domain or sip.domain != sip.domain.lower():
+        problems.append(f"sip.domain must be a name in lower case, not {sip.domain!r}")
+    peers = [each for each in sip.listeners if each.transport is Transport.PEER]
+    if len(peers) != 1:
+        problems.append(f"sip.listeners needs exactly one of transport peer, not {len(peers)}")
+    if not any(each.transport is not Transport.PEER for each in sip.listeners):
+        problems.append("sip.listeners has none for phones: add one of transport udp, tcp or tls")
+    if len(sip.listeners) > 255:
+        problems.append("sip.listeners has more than 255 entries")
+    return problems

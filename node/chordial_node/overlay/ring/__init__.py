@@ -1,0 +1,1 @@
+"""Who is in the ring and where: Zave's steps, membership, failure detection, formation, merging."""
