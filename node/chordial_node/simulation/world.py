@@ -1,0 +1,429 @@
+"""The world: drives cores in virtual time and performs what they ask for.
+
+It replaces clock, network, disk and chance, and nothing else: the core that runs here is the one
+that runs in a node. One heap of (time, order, peer, event); the trace digest covers every event,
+so that two runs of one seed can be compared. Faults and workload are chosen elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Protocol, TypeAlias, TypeVar, cast
+
+import msgspec
+
+from chordial_node.boundary.control import Answer, Question
+from chordial_node.boundary.effects import (
+    Answered,
+    CloseFlow,
+    CloseLink,
+    Effect,
+    Notice,
+    OpenFlow,
+    OpenLink,
+    Persist,
+    SendDatagram,
+    Stopped,
+    WriteFlow,
+    WriteFrame,
+)
+from chordial_node.boundary.events import (
+    Address,
+    Asked,
+    ClockStepped,
+    DeadlineReached,
+    Event,
+    FlowFailed,
+    FlowLost,
+    FlowOpened,
+    FlowReceived,
+    FrameReceived,
+    FrameWritten,
+    LinkFailed,
+    LinkLost,
+    LinkOpened,
+    LoopLagged,
+    Started,
+    StopAsked,
+)
+from chordial_node.ids import NodeId
+from chordial_node.simulation.agenda import MICROSECONDS, Agenda, Draws
+from chordial_node.simulation.disks import Disk, DiskFaults
+from chordial_node.simulation.flows import SimulatedFlows
+from chordial_node.simulation.hosts import CoreFactory, Host, Process, Schedule
+from chordial_node.simulation.links import SimulatedLinks
+from chordial_node.simulation.network import Faults, Network
+
+_LAG_TOLD_FROM_US = 20_000
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Observer(Protocol):
+    """Reads what happens; checkers, stories and tests are observers."""
+
+    def on_notice(self, host: Host, notice: Notice) -> None:
+        """See a notice of a peer."""
+
+    def on_turn(self, host: Host, event: Event, effects: list[Effect]) -> None:
+        """See a whole turn, after its effects were performed."""
+
+
+class World:
+    """Hosts, processes, a network and the time in which they live."""
+
+    def __init__(self, seed: int, faults: Faults | None = None, trace: bool = False) -> None:
+        self.seed = seed
+        self.agenda: Schedule = Agenda()
+        self.random = Draws(seed)
+        self.network = Network(self.agenda, Draws(seed ^ 0x6E6574), faults or Faults())
+        self.links = SimulatedLinks(self.network)
+        self.flows = SimulatedFlows(self.network)
+        self.hosts: list[Host] = []
+        self.observers: list[Observer] = []
+        self.turns = 0
+        self.trace: list[str] | None = [] if trace else None
+        """One line an event, when they are wanted."""
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._answers: dict[tuple[int, int, int], Callable[[Answer | None], None]] = {}
+        self._calls = 0
+
+    # time
+
+    @property
+    def now_us(self) -> int:
+        """Microseconds since the start."""
+        return self.agenda.now_us
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+        return self.agenda.now_us / MICROSECONDS
+
+    @property
+    def digest(self) -> str:
+        """The trace digest: equal for equal seeds, on every machine."""
+        return self._digest.hexdigest()
+
+    def at(self, seconds: float, action: Callable[[], None]) -> None:
+        """Let something be done a number of seconds from now."""
+        self.agenda.do(self.now_us + int(seconds * MICROSECONDS), action)
+
+    def run_for(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.run_until_us(self.now_us + int(seconds * MICROSECONDS))
+
+    def run_until(self, condition: Callable[[], bool], limit: float = 60.0) -> bool:
+        """Let time pass until something holds; False when it does not within the limit."""
+        end_us = self.now_us + int(limit * MICROSECONDS)
+        while not condition():
+            next_us = self.agenda.next_us()
+            if next_us is None or next_us > end_us:
+                self.agenda.now_us = end_us
+                return condition()
+            self._step()
+        return True
+
+    def run_until_us(self, end_us: int) -> None:
+        """Let everything happen up to a time."""
+        agenda = self.agenda
+        while (next_us := agenda.next_us()) is not None and next_us <= end_us:
+            self._step()
+        agenda.now_us = end_us
+
+    # hosts
+
+    def add(
+        self,
+        node_id: NodeId,
+        factory: CoreFactory,
+        *,
+        name: str = "",
+        address: Address | None = None,
+        listeners: tuple[Address, ...] = (),
+        disk_faults: DiskFaults | None = None,
+    ) -> Host:
+        """Make a host; `start` runs its first process."""
+        index = len(self.hosts)
+        disk = Disk(Draws(self.seed ^ (index << 20) ^ 0x6469736B), disk_faults or DiskFaults())
+        host = Host(
+            index,
+            node_id,
+            name or f"p{index}",
+            address or host_address(index),
+            listeners,
+            factory,
+            disk,
+        )
+        self.network.add_host(host)
+        self.hosts.append(host)
+        return host
+
+    def start(self, host: Host) -> Process:
+        """Start a process on a host, now: its disk was read, nothing else is there."""
+        assert host.process is None, f"{host.name} runs already"
+        was_on, host.is_on = host.is_on, True
+        host.lives += 1
+        host.stopped = ""
+        random = Draws(self.seed * 1_000_003 + host.index * 1_009 + host.lives)
+        process = Process(host, host.factory(random))
+        host.process = process
+        if not was_on:
+            self.links.recheck()
+        started = Started(wall_offset=host.clock.wall_offset, records=host.disk.read())
+        self.agenda.tell(self.now_us, process, started)
+        return process
+
+    def crash(self, host: Host, *, silently: bool = False) -> None:
+        """Kill a process; silently: its host and all its connections go without a word."""
+        if host.process is not None:
+            self._end(host.process, silently=silently)
+
+    def restart(self, host: Host) -> Process:
+        """Kill a process and start the next one at once, with what is on the disk."""
+        self.crash(host)
+        return self.start(host)
+
+    def stop(self, host: Host, *, leave: bool) -> None:
+        """Ask a process to end."""
+        if host.process is not None:
+            self.agenda.tell(self.now_us, host.process, StopAsked(leave))
+
+    def stall(self, host: Host, seconds: float) -> None:
+        """Let a process do nothing for a while; it hears then that its loop was late."""
+        process = host.process
+        if process is None or process.stalled_until_us > self.now_us:
+            return
+        stall_us = int(seconds * MICROSECONDS)
+        process.stalled_until_us = self.now_us + stall_us
+        if stall_us >= _LAG_TOLD_FROM_US:
+            lagged = LoopLagged(stall_us / MICROSECONDS)
+            self.agenda.tell_first(process.stalled_until_us, process, lagged)
+
+    def partition(self, hosts: list[Host], side: int) -> None:
+        """Move hosts to a side of the network; only hosts of one side reach each other."""
+        for host in hosts:
+            host.side = side
+        self.links.recheck()
+
+    def heal(self) -> None:
+        """Join all sides of the network."""
+        self.partition(self.hosts, 0)
+
+    def step_clock(self, host: Host, offset: float) -> None:
+        """Set the wall clock of a host: wrong by so many seconds from now on."""
+        host.clock.offset = offset
+        if host.process is not None:
+            stepped = ClockStepped(host.clock.wall_offset)
+            self.agenda.tell(self.now_us, host.process, stepped)
+
+    def ask(self, host: Host, question: Question, then: Callable[[Answer | None], None]) -> None:
+        """Ask a peer; `then` gets the answer, or None when its process ends before."""
+        if host.process is None:
+            then(None)
+            return
+        self._calls += 1
+        self._answers[(host.index, host.lives, self._calls)] = then
+        self.agenda.tell(self.now_us, host.process, Asked(self._calls, question))
+
+    def ask_and_wait(self, host: Host, question: Question, limit: float = 30.0) -> Answer | None:
+        """Ask a peer and let time pass until it answers; None when it does not."""
+        answers: list[Answer | None] = []
+        self.ask(host, question, answers.append)
+        self.run_until(lambda: bool(answers), limit)
+        return answers[0] if answers else None
+
+    @property
+    def running(self) -> list[Host]:
+        """The hosts on which a process runs, in the order of their making."""
+        return [host for host in self.hosts if host.process is not None]
+
+    # what happens
+
+    def _step(self) -> None:
+        order, process, what = self.agenda.take()
+        if process is None:
+            cast(Callable[[], None], what)()
+        elif process.is_running:
+            event = cast(Event, what)
+            if process.stalled_until_us > self.agenda.now_us:
+                self.agenda.put_back(process.stalled_until_us, order, process, event)
+            elif type(event) is DeadlineReached:
+                self._wake(process)
+            else:
+                is_forgotten = _FORGOTTEN.get(type(event))
+                if is_forgotten is None or not is_forgotten(process, event):
+                    self._turn(process, event)
+
+    def _wake(self, process: Process) -> None:
+        now_us = self.agenda.now_us
+        if process.wake_us is None or process.wake_us > now_us:
+            return  # another wake comes in its place
+        process.wake_us = None
+        deadline = process.core.deadline()
+        if deadline is not None and process.host.clock.world_us(deadline) <= now_us:
+            self._turn(process, _DEADLINE)
+        else:
+            self._set_wake(process, deadline)
+
+    def _turn(self, process: Process, event: Event) -> None:
+        agenda = self.agenda
+        host = process.host
+        self.turns += 1
+        process.turns += 1
+        line = b"%d %d %s " % (agenda.now_us, host.index, type(event).__name__.encode())
+        self._digest.update(line + _encode(event))
+        if self.trace is not None:
+            self.trace.append(f"{agenda.now_us / MICROSECONDS:.6f} {host.name} {event}"[:200])
+        effects = process.core.handle(host.clock.monotonic(agenda.now_us), event)
+        for effect in effects:
+            PERFORMERS.get(type(effect), _observe)(self, process, effect)
+        for observer in self.observers:
+            observer.on_turn(host, event, effects)
+        if process.is_running:
+            self._set_wake(process, process.core.deadline())
+
+    def _set_wake(self, process: Process, deadline: float | None) -> None:
+        if deadline is None:
+            return
+        wake_us = process.host.clock.world_us(deadline)
+        if wake_us <= self.agenda.now_us:
+            wake_us = self.agenda.now_us + 1
+        if process.wake_us is None or wake_us < process.wake_us:
+            process.wake_us = wake_us
+            self.agenda.tell(wake_us, process, _DEADLINE)
+
+    def _end(self, process: Process, *, silently: bool) -> None:
+        host = process.host
+        process.is_running = False
+        host.process = None
+        self.links.cut_off(process, silently=silently)
+        self.flows.cut_off(process, silently=silently)
+        if silently:
+            host.is_on = False
+        host.disk.cut_off()
+        for key in list(self._answers):
+            if key[:2] == (host.index, host.lives):
+                self._answers.pop(key)(None)
+
+    # what cores ask for
+
+    def stopped(self, process: Process, effect: Stopped) -> None:
+        """Perform Stopped: the process ends."""
+        process.host.stopped = effect.reason
+        process.host.has_failed = effect.failed
+        self._end(process, silently=False)
+
+    def answered(self, process: Process, effect: Answered) -> None:
+        """Perform Answered: whoever asked gets the answer, exactly once."""
+        host = process.host
+        self._answers.pop((host.index, host.lives, effect.call))(effect.answer)
+
+    def persist(self, process: Process, effect: Persist) -> None:
+        """Perform Persist: the host's disk commits it in a while."""
+        agenda = self.agenda
+        process.host.disk.persist(
+            effect,
+            lambda after_us, finish: agenda.do(agenda.now_us + after_us, finish),
+            lambda event: agenda.tell(agenda.now_us, process, event),
+        )
+
+    def observe(self, process: Process, notice: Notice) -> None:
+        """Perform a notice: observers see it."""
+        for observer in self.observers:
+            observer.on_notice(process.host, notice)
+
+
+def host_address(index: int, port: int = 6084) -> Address:
+    """Return the address of the host with this number."""
+    return (f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", port)
+
+
+def _is_link_forgotten(process: Process, event: Event) -> bool:
+    return cast(FrameReceived, event).link not in process.links
+
+
+def _is_flow_forgotten(process: Process, event: Event) -> bool:
+    return cast(FlowReceived, event).flow not in process.flows
+
+
+def _is_loss_forgotten(process: Process, event: Event) -> bool:
+    return process.links.pop(cast(LinkLost, event).link, None) is None
+
+
+def _is_flow_loss_forgotten(process: Process, event: Event) -> bool:
+    return process.flows.pop(cast(FlowLost, event).flow, None) is None
+
+
+def _is_link_dial_forgotten(process: Process, event: Event) -> bool:
+    link = cast(LinkFailed, event).link
+    return process.dialing.pop(link, link) is not None
+
+
+def _is_flow_dial_forgotten(process: Process, event: Event) -> bool:
+    flow = cast(FlowFailed, event).flow
+    return process.dialing.pop(-1 - flow, flow) is not None
+
+
+def _is_opened_link_forgotten(process: Process, event: Event) -> bool:
+    link = cast(LinkOpened, event).link
+    process.dialing.pop(link, None)
+    return link not in process.links
+
+
+def _is_opened_flow_forgotten(process: Process, event: Event) -> bool:
+    flow = cast(FlowOpened, event).flow
+    process.dialing.pop(-1 - flow, None)
+    return flow not in process.flows
+
+
+_FORGOTTEN: dict[type[Event], Callable[[Process, Event], bool]] = {
+    FrameReceived: _is_link_forgotten,
+    FrameWritten: _is_link_forgotten,
+    LinkLost: _is_loss_forgotten,
+    LinkFailed: _is_link_dial_forgotten,
+    LinkOpened: _is_opened_link_forgotten,
+    FlowReceived: _is_flow_forgotten,
+    FlowLost: _is_flow_loss_forgotten,
+    FlowFailed: _is_flow_dial_forgotten,
+    FlowOpened: _is_opened_flow_forgotten,
+}
+"""Events about what the core has closed meanwhile never reach it."""
+
+_DEADLINE = DeadlineReached()
+
+Performer: TypeAlias = Callable[[World, Process, Effect], None]
+F = TypeVar("F", bound=Effect)
+
+
+def _performs(kind: type[F], perform: Callable[[World, Process, F], None]) -> Performer:
+    del kind
+    return cast(Performer, perform)
+
+
+_observe = _performs(Notice, World.observe)
+
+PERFORMERS: dict[type[Effect], Performer] = {
+    OpenLink: _performs(
+        OpenLink, lambda world, by, do: world.links.open(by, do.link, do.node, do.address)
+    ),
+    WriteFrame: _performs(
+        WriteFrame, lambda world, by, do: world.links.write(by, do.link, do.data)
+    ),
+    CloseLink: _performs(CloseLink, lambda world, by, do: world.links.close(by, do.link)),
+    Persist: _performs(Persist, World.persist),
+    SendDatagram: _performs(
+        SendDatagram,
+        lambda world, by, do: world.network.send_datagram(by, do.listener, do.destination, do.data),
+    ),
+    OpenFlow: _performs(
+        OpenFlow,
+        lambda world, by, do: world.flows.open(by, do.flow, do.listener, do.address, do.node),
+    ),
+    WriteFlow: _performs(WriteFlow, lambda world, by, do: world.flows.write(by, do.flow, do.data)),
+    CloseFlow: _performs(CloseFlow, lambda world, by, do: world.flows.close(by, do.flow)),
+    Answered: _performs(Answered, World.answered),
+    Stopped: _performs(Stopped, World.stopped),
+    Notice: _observe,
+}
+"""How each effect is performed in virtual time; every subclass of Notice is only observed."""
