@@ -203,3 +203,30 @@ class LookupAnswer(Answer, frozen=True):
     responsible: NodeId
     hops: int
     found: bool
+
+
+ANSWERS: dict[type[Question], type[Answer]] = {
+    AskStatus: StatusAnswer,
+    AskTrace: TraceAnswer,
+    Put: ValueAnswer,
+    Get: ValueAnswer,
+    Remove: ValueAnswer,
+    SetUser: Done,
+    RemoveUser: Done,
+    ListUsers: UsersAnswer,
+    Drain: DrainAnswer,
+    Lookup: LookupAnswer,
+}
+"""What each question is answered with, if it is not refused."""
+
+
+class ForceTrace(Question, frozen=True):
+    """Sample the trace of a call to come, whatever head sampling says."""
+
+    call_id: bytes
+
+
+class ForcedTrace(Answer, frozen=True):
+    """The trace that the call will be told in."""
+
+    trace_id: bytes
