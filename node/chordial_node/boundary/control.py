@@ -205,6 +205,18 @@ class LookupAnswer(Answer, frozen=True):
     found: bool
 
 
+class ForceTrace(Question, frozen=True):
+    """Sample the trace of a call to come, whatever head sampling says."""
+
+    call_id: bytes
+
+
+class ForcedTrace(Answer, frozen=True):
+    """The trace that the call will be told in."""
+
+    trace_id: bytes
+
+
 ANSWERS: dict[type[Question], type[Answer]] = {
     AskStatus: StatusAnswer,
     AskTrace: TraceAnswer,
@@ -216,17 +228,6 @@ ANSWERS: dict[type[Question], type[Answer]] = {
     ListUsers: UsersAnswer,
     Drain: DrainAnswer,
     Lookup: LookupAnswer,
+    ForceTrace: ForcedTrace,
 }
 """What each question is answered with, if it is not refused."""
-
-
-class ForceTrace(Question, frozen=True):
-    """Sample the trace of a call to come, whatever head sampling says."""
-
-    call_id: bytes
-
-
-class ForcedTrace(Answer, frozen=True):
-    """The trace that the call will be told in."""
-
-    trace_id: bytes

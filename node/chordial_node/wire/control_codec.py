@@ -44,6 +44,8 @@ MESSAGES: Mapping[type[msgspec.Struct], type[Message]] = {
     control.DrainAnswer: pb.DrainAnswer,
     control.Lookup: pb.LookupRequest,
     control.LookupAnswer: pb.LookupAnswer,
+    control.ForceTrace: pb.ForceTraceRequest,
+    control.ForcedTrace: pb.ForcedTrace,
 }
 """Each struct of the control service and the message that carries it."""
 
@@ -58,6 +60,7 @@ METHODS: Mapping[str, type[Question]] = {
     "ListUsers": control.ListUsers,
     "Drain": control.Drain,
     "Lookup": control.Lookup,
+    "ForceTrace": control.ForceTrace,
 }
 """Each method of the service and the question it asks; `ANSWERS` has what it returns."""
 

@@ -238,3 +238,15 @@ class LookupAnswer(_message.Message):
     hops: int
     found: bool
     def __init__(self, responsible: _Optional[bytes] = ..., hops: _Optional[int] = ..., found: _Optional[bool] = ...) -> None: ...
+
+class ForceTraceRequest(_message.Message):
+    __slots__ = ("call_id",)
+    CALL_ID_FIELD_NUMBER: _ClassVar[int]
+    call_id: bytes
+    def __init__(self, call_id: _Optional[bytes] = ...) -> None: ...
+
+class ForcedTrace(_message.Message):
+    __slots__ = ("trace_id",)
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    trace_id: bytes
+    def __init__(self, trace_id: _Optional[bytes] = ...) -> None: ...

@@ -84,6 +84,11 @@ class ControlStub:
                 request_serializer=chordial__node_dot_wire_dot_control__pb2.LookupRequest.SerializeToString,
                 response_deserializer=chordial__node_dot_wire_dot_control__pb2.LookupAnswer.FromString,
                 _registered_method=True)
+        self.ForceTrace = channel.unary_unary(
+                '/chordial.control.v1.Control/ForceTrace',
+                request_serializer=chordial__node_dot_wire_dot_control__pb2.ForceTraceRequest.SerializeToString,
+                response_deserializer=chordial__node_dot_wire_dot_control__pb2.ForcedTrace.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -156,6 +161,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForceTrace(self, request, context):
+        """Sample the trace of a call to come, whatever head sampling says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -208,6 +220,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Lookup,
                     request_deserializer=chordial__node_dot_wire_dot_control__pb2.LookupRequest.FromString,
                     response_serializer=chordial__node_dot_wire_dot_control__pb2.LookupAnswer.SerializeToString,
+            ),
+            'ForceTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForceTrace,
+                    request_deserializer=chordial__node_dot_wire_dot_control__pb2.ForceTraceRequest.FromString,
+                    response_serializer=chordial__node_dot_wire_dot_control__pb2.ForcedTrace.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -480,6 +497,33 @@ class Control:
             '/chordial.control.v1.Control/Lookup',
             chordial__node_dot_wire_dot_control__pb2.LookupRequest.SerializeToString,
             chordial__node_dot_wire_dot_control__pb2.LookupAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForceTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chordial.control.v1.Control/ForceTrace',
+            chordial__node_dot_wire_dot_control__pb2.ForceTraceRequest.SerializeToString,
+            chordial__node_dot_wire_dot_control__pb2.ForcedTrace.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,7 @@ QUESTIONS: tuple[Question, ...] = (
     control.ListUsers(),
     control.Drain(),
     control.Lookup(RESOURCE),
+    control.ForceTrace(b"a84b4c76e66710@chordial.test"),
 )
 ANSWERED: tuple[tuple[type[Question], Answer], ...] = (
     (control.AskStatus, STATUS),
@@ -78,6 +79,7 @@ ANSWERED: tuple[tuple[type[Question], Answer], ...] = (
     ),
     (control.Drain, control.DrainAnswer(3, 0.25)),
     (control.Lookup, control.LookupAnswer(NODE, 2, found=True)),
+    (control.ForceTrace, control.ForcedTrace(bytes(16))),
 )
 
 
