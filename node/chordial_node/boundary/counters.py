@@ -27,6 +27,7 @@ class Counters:
         "requests_resent",
         "requests_sent",
         "requests_timed_out",
+        "seals_unreadable",
         "sip_bad_messages",
         "sip_challenges",
         "sip_refused",
@@ -63,6 +64,7 @@ class Counters:
     requests_resent: int
     requests_sent: int
     requests_timed_out: int
+    seals_unreadable: int
     sip_bad_messages: int
     sip_challenges: int
     sip_refused: int

@@ -1,0 +1,181 @@
+"""The credentials of SIP users: digest hashes in the overlay, sealed for enrolled peers (RFC 8760).
+
+Any peer can authenticate anyone, with no database and with nobody else up. No password is stored;
+what is fetched is kept 30 s, misses too, so that a change holds everywhere within that time. Who
+must prove what is decided in `authentication.py`, never here.
+"""
+
+import hashlib
+from collections.abc import Awaitable
+from typing import Protocol
+
+import msgspec
+
+from chordial_node.boundary.events import Address
+from chordial_node.ids import NodeId, ResourceId, resource_id_of
+from chordial_node.kernel.kernel import Kernel
+from chordial_node.kernel.tracing import Trace
+from chordial_node.overlay.kinds import KINDS, KindId
+from chordial_node.overlay.messages import (
+    Entry,
+    FetchAnswer,
+    FetchSpecifier,
+    KindData,
+    StoreAnswer,
+)
+from chordial_node.security.derived_keys import KeyRing
+from chordial_node.security.sealing import SealError, open_seal, seal
+
+CACHE_SECONDS = 30.0
+_MOST_CACHED = 50_000
+WANTED = FetchSpecifier(KindId.CREDENTIALS)
+"""What a Fetch asks for that also wants the credentials of an AOR."""
+
+
+class Overlay(Protocol):
+    """What the usages see of `overlay/peer.py`."""
+
+    def fetch(
+        self,
+        resource: ResourceId,
+        specifiers: tuple[FetchSpecifier, ...],
+        trace: Trace | None = None,
+    ) -> Awaitable[FetchAnswer]:
+        """Fetch values of a resource; OverlayError when nobody can answer."""
+
+    def store(
+        self, resource: ResourceId, kinds: tuple[KindData, ...], trace: Trace | None = None
+    ) -> Awaitable[StoreAnswer]:
+        """Store values of a resource, all or nothing; OverlayError when that failed."""
+
+    def is_alive(self, node: NodeId) -> bool:
+        """Tell whether a peer is held alive."""
+
+    def is_dead(self, node: NodeId) -> bool:
+        """Tell whether a peer is known, and held dead or gone."""
+
+    def sip_address(self, node: NodeId) -> Address | None:
+        """Return where a peer listens for SIP of other peers."""
+
+    def peer_name(self, node: NodeId) -> str:
+        """Return the name of a peer, for people."""
+
+
+class Credentials(msgspec.Struct, frozen=True, array_like=True):
+    """The digest hashes (HA1) of one user; phones send `user` or `user@domain` as their name."""
+
+    user: str
+    domain: str
+    md5: bytes
+    """MD5 of `user:realm:password`, 32 hexadecimal digits (RFC 7616 §3.4.2)."""
+    md5_full: bytes
+    """The same of `user@domain:realm:password`."""
+    sha256: bytes
+    sha256_full: bytes
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.user}@{self.domain})"
+
+    def ha1(self, algorithm: bytes, full: bool) -> bytes:
+        """Return the hash for MD5 or SHA-256, and for the long form of the name or the short."""
+        if algorithm.upper() == b"SHA-256":
+            return self.sha256_full if full else self.sha256
+        return self.md5_full if full else self.md5
+
+
+def make_credentials(user: str, domain: str, password: str) -> Credentials:
+    """Return the hashes of a user's password; the realm is the domain."""
+    names = (user, f"{user}@{domain}")
+    md5 = [_hex(hashlib.md5(_a1(n, domain, password), usedforsecurity=False)) for n in names]
+    sha256 = [_hex(hashlib.sha256(_a1(name, domain, password))) for name in names]
+    return Credentials(user, domain, md5[0], md5[1], sha256[0], sha256[1])
+
+
+def resource_of_user(user: str, domain: str) -> ResourceId:
+    """Return the Resource-ID under which a user's credentials and registrations lie."""
+    return resource_id_of(f"sip:{user.lower()}@{domain.lower()}".encode())
+
+
+def seal_credentials(keys: KeyRing, credentials: Credentials, nonce: bytes) -> bytes:
+    """Return credentials sealed for enrolled peers, with twelve fresh random bytes."""
+    resource = resource_of_user(credentials.user, credentials.domain)
+    return seal(keys, resource, msgspec.msgpack.encode(credentials), nonce)
+
+
+def open_credentials(keys: KeyRing, resource: ResourceId, sealed: bytes) -> Credentials:
+    """Return sealed credentials; SealError says why they cannot be read."""
+    content = open_seal(keys, resource, sealed)
+    try:
+        return msgspec.msgpack.decode(content, type=Credentials)
+    except msgspec.MsgspecError as error:
+        raise SealError(f"what is sealed is no credentials: {error}") from error
+
+
+def credentials_entry(sealed: bytes, now_ms: int, acceptor: NodeId) -> Entry:
+    """Return the entry that stores sealed credentials; the owner stamps its times anew."""
+    lifetime_ms = int(KINDS[KindId.CREDENTIALS].max_lifetime_seconds * 1000)
+    ends = now_ms + lifetime_ms
+    return Entry(b"", sealed, True, now_ms, ends, ends, acceptor)
+
+
+class CredentialStore:
+    """Credentials as this peer knows them: fetched when asked for, kept 30 s, misses too."""
+
+    __slots__ = ("_cached", "_kernel", "_keys", "_overlay")
+
+    def __init__(self, kernel: Kernel, overlay: Overlay, keys: KeyRing) -> None:
+        """Begin with nothing known."""
+        self._kernel = kernel
+        self._overlay = overlay
+        self._keys = keys
+        self._cached: dict[ResourceId, tuple[float, Credentials | None]] = {}
+
+    def is_known(self, resource: ResourceId) -> bool:
+        """Tell whether `of` would answer without a Fetch."""
+        cached = self._cached.get(resource)
+        return cached is not None and cached[0] > self._kernel.now
+
+    async def of(self, resource: ResourceId, trace: Trace | None = None) -> Credentials | None:
+        """Return the credentials of an AOR's user; None when there is no such user."""
+        cached = self._cached.get(resource)
+        if cached is not None and cached[0] > self._kernel.now:
+            return cached[1]
+        answer = await self._overlay.fetch(resource, (WANTED,), trace)
+        return self.learn(resource, answer)
+
+    def learn(self, resource: ResourceId, answer: FetchAnswer) -> Credentials | None:
+        """Take the credentials out of an answer to a Fetch that asked for them."""
+        found: Credentials | None = None
+        for data in answer.kinds:
+            if data.kind == KindId.CREDENTIALS:
+                found = self._opened(resource, data)
+        while len(self._cached) >= _MOST_CACHED:
+            self._cached.pop(next(iter(self._cached)))
+        self._cached.pop(resource, None)
+        self._cached[resource] = (self._kernel.now + CACHE_SECONDS, found)
+        return found
+
+    def forget(self, resource: ResourceId) -> None:
+        """Forget a user whose credentials were changed through this peer."""
+        self._cached.pop(resource, None)
+
+    def _opened(self, resource: ResourceId, data: KindData) -> Credentials | None:
+        for entry in data.entries:
+            if entry.exists:
+                try:
+                    return open_credentials(self._keys, resource, entry.value)
+                except SealError:
+                    self._kernel.counters.seals_unreadable += 1
+        return None
+
+
+def _a1(name: str, realm: str, password: str) -> bytes:
+    return f"{name}:{realm}:{password}".encode()
+
+
+class _Hash(Protocol):
+    def hexdigest(self) -> str: ...
+
+
+def _hex(digest: _Hash) -> bytes:
+    return digest.hexdigest().encode()

@@ -1,0 +1,80 @@
+"""Whose request is it: a user of ours, ourselves, or elsewhere (RFC 3261 §16.5, RFC 7904 §4.1).
+
+Host and port of one of our listeners mean the default domain: on a laptop phones and peers share
+one address, so the port decides. Where a request goes after that is never decided here.
+"""
+
+from enum import Enum
+
+from chordial_node.config import SipConfig, Transport
+from chordial_node.ids import ResourceId, resource_id_of
+from chordial_node.sip.uri import OtherUri, SipUri, Uri, aor
+
+PEER_DOMAIN = b".peer.invalid"
+"""Host of a peer in Via and Route: its Node-ID in hexadecimal before this (RFC 2606)."""
+
+
+class Whose(Enum):
+    """To whom a Request-URI leads."""
+
+    USER = "user"
+    """A user of our domain."""
+    OURSELVES = "ourselves"
+    """This peer: our domain, or one of our addresses, and no user."""
+    ELSEWHERE = "elsewhere"
+    UNSUPPORTED = "unsupported"
+    """Another scheme than SIP: 416."""
+
+
+class Domains:
+    """The domain and the addresses that are ours."""
+
+    __slots__ = ("_addresses", "_hosts", "domain")
+
+    def __init__(self, config: SipConfig) -> None:
+        """Note the default domain and the addresses of the listeners for phones."""
+        self.domain = config.domain.encode()
+        self._addresses: dict[tuple[bytes, int], None] = {}
+        self._hosts: dict[bytes, None] = {}
+        for listener in config.listeners:
+            if listener.transport is Transport.PEER:
+                continue
+            for end in (listener.bind, listener.advertised):
+                host = end.host.lower().encode()
+                self._addresses[host, end.port] = None
+                self._hosts[host] = None
+
+    def is_own_address(self, host: bytes, port: int | None, scheme: bytes = b"sip") -> bool:
+        """Tell whether a host and port are those of one of our listeners."""
+        if port is None:
+            port = 5061 if scheme == b"sips" else 5060
+        return (host, port) in self._addresses
+
+    def is_bare_address(self, uri: SipUri) -> bool:
+        """Tell whether a URI names one of our addresses and not our domain: scanners do that."""
+        return uri.host != self.domain and uri.host in self._hosts
+
+    def is_ours(self, uri: Uri) -> bool:
+        """Tell whether a URI lies in our domain, or names one of our listeners."""
+        if isinstance(uri, OtherUri):
+            return False
+        return uri.host == self.domain or self.is_own_address(uri.host, uri.port, uri.scheme)
+
+    def whose(self, uri: Uri) -> Whose:
+        """Tell to whom a Request-URI leads."""
+        if isinstance(uri, OtherUri):
+            return Whose.UNSUPPORTED
+        if not self.is_ours(uri):
+            return Whose.ELSEWHERE
+        return Whose.USER if uri.user else Whose.OURSELVES
+
+    def aor(self, uri: Uri) -> bytes | None:
+        """Return the canonical address-of-record of a URI of ours, or None."""
+        if isinstance(uri, OtherUri) or not uri.user or not self.is_ours(uri):
+            return None
+        return aor(uri, self.domain)
+
+
+def resource_of(canonical_aor: bytes) -> ResourceId:
+    """Return the Resource-ID under which credentials and registrations of an AOR lie."""
+    return resource_id_of(b"sip:" + canonical_aor)

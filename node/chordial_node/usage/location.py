@@ -1,0 +1,310 @@
+"""The location service: SIP-REGISTRATION in the overlay (RFC 7904 §3, RFC 3261 §10.3, sip.md 11).
+
+A dictionary per AOR, keyed by device. A change is read, decided and stored with the generation that
+was read, and decided again when that has moved on; two versions of one device stand in one total
+order (`overlay/kinds.py`). Which REGISTER may change what is decided in `registrar.py`, how a
+binding is reached in `delivery.py`, never here.
+"""
+
+import hashlib
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+import msgspec
+
+from chordial_node.boundary.events import Address
+from chordial_node.ids import NodeId, ResourceId
+from chordial_node.kernel.kernel import Kernel, TimedOutError
+from chordial_node.kernel.procedures import Reply
+from chordial_node.kernel.tracing import Trace
+from chordial_node.overlay.errors import ErrorCode, OverlayError
+from chordial_node.overlay.kinds import KindId, first_accepted_ms, precedence_of
+from chordial_node.overlay.messages import Entry, FetchAnswer, FetchSpecifier, KindData
+from chordial_node.sip.uri import Uri, canonical_contact
+from chordial_node.usage.credentials import WANTED, CredentialStore, Overlay
+
+T = TypeVar("T")
+
+DEVICE_KEY_LENGTH = 8
+SPARE_SECONDS = 60
+"""A binding is kept this much longer than was granted: its phone may be late (sip.md 13)."""
+ANSWER_SECONDS = 4.0
+"""A REGISTER is answered within this time, whatever the overlay does."""
+DIRECT = "direct"
+"""The contact's own address can be sent to, from any peer."""
+FLOW = "flow"
+"""Only the edge that holds the flow reaches the phone."""
+_TRIES = 6
+_SWEEP_SECONDS = 30.0
+_ORDER_KEY = slice(8, 24)  # the hash of the Call-ID in a precedence
+_RETRIED = (ErrorCode.GENERATION_COUNTER_TOO_LOW, ErrorCode.DATA_TOO_OLD)
+_BINDINGS = FetchSpecifier(KindId.REGISTRATION)
+
+
+class Registration(msgspec.Struct, frozen=True, array_like=True):
+    """The value of one device's binding; fields are only ever added at the end."""
+
+    edge: NodeId
+    """The peer that accepted it."""
+    boot: int
+    """The edge's incarnation then: a connection of another boot is no more."""
+    listener: int
+    transport: str
+    remote: Address
+    """Where the REGISTER came from."""
+    reach: str
+    contact: bytes
+    """The Contact URI as it was sent."""
+    params: bytes
+    """The Contact's other parameters, `;name=value…`, without expires."""
+    path: tuple[bytes, ...]
+    q: int
+    """Thousandths (RFC 3261 §20.10)."""
+    instance: bytes
+    reg_id: int
+    call_id: bytes
+    cseq: int
+    granted: int
+    """Seconds."""
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A binding that stands, with its key and its place in the order."""
+
+    device: bytes
+    registration: Registration
+    stored_ms: int
+    expires_at_ms: int
+    precedence: bytes
+
+    def expires_in(self, now_ms: int) -> int:
+        """Return the seconds for which the phone was told that it is registered."""
+        return max(0, (self.expires_at_ms - now_ms) // 1000 - SPARE_SECONDS)
+
+
+class Bindings(msgspec.Struct, frozen=True):
+    """What stood at an AOR when it was read."""
+
+    generation: int
+    live: tuple[Binding, ...]
+    orders: dict[bytes, bytes]
+    """The precedence of each device, removed ones included where they are known."""
+
+    def get(self, device: bytes) -> Binding | None:
+        """Return the binding of a device."""
+        return next((each for each in self.live if each.device == device), None)
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One device's new binding, or its removal."""
+
+    device: bytes
+    registration: Registration | None
+    call_id: bytes
+    cseq: int
+
+
+Decide = Callable[[Bindings], list[Change]]
+"""What is to change, given what stands; raises RemoteProtocolError to refuse."""
+
+
+def device_key(contact: Uri, instance: bytes, reg_id: int) -> bytes:
+    """Return the key of a device: its instance-id and reg-id, else its canonical contact."""
+    name = b"%b\0%d" % (instance, reg_id) if instance else canonical_contact(contact)
+    return hashlib.blake2b(name, digest_size=DEVICE_KEY_LENGTH).digest()
+
+
+def is_same_call(precedence: bytes, call_id: bytes) -> bool:
+    """Tell whether a precedence was made for this Call-ID."""
+    return precedence[_ORDER_KEY] == precedence_of(0, call_id, 0)[_ORDER_KEY]
+
+
+def cseq_of(precedence: bytes) -> int:
+    """Return the CSeq that a precedence was made for."""
+    return int.from_bytes(precedence[24:28], "big")
+
+
+class Location:
+    """The bindings of all AORs, and of them those that this edge has accepted."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        overlay: Overlay,
+        own: NodeId,
+        credentials: CredentialStore,
+    ) -> None:
+        """Begin with no binding of our own; those in the ring are read when they are asked for."""
+        self._kernel = kernel
+        self._overlay = overlay
+        self._own = own
+        self._credentials = credentials
+        self._accepted: dict[tuple[ResourceId, bytes], Binding] = {}
+        self._removed: dict[ResourceId, dict[bytes, tuple[int, bytes]]] = {}
+        kernel.after(_SWEEP_SECONDS, self._sweep)
+
+    @property
+    def count(self) -> int:
+        """How many bindings this edge has accepted and still answers for."""
+        return len(self._accepted)
+
+    def accepted(self, resource: ResourceId, device: bytes) -> Binding | None:
+        """Return a binding that this edge has accepted, without asking the ring."""
+        binding = self._accepted.get((resource, device))
+        if binding is None or binding.expires_at_ms <= self._kernel.wall_ms:
+            return None
+        return binding
+
+    async def find(self, resource: ResourceId, trace: Trace | None = None) -> Bindings:
+        """Return the bindings of an AOR as the ring has them; OverlayError when it is silent."""
+        return self._read(resource, await self._overlay.fetch(resource, (_BINDINGS,), trace))
+
+    async def find_with_credentials(
+        self, resource: ResourceId, trace: Trace | None = None
+    ) -> Bindings:
+        """Return the bindings of an AOR, and learn its credentials in the same Fetch."""
+        answer = await self._overlay.fetch(resource, (_BINDINGS, WANTED), trace)
+        self._credentials.learn(resource, answer)
+        return self._read(resource, answer)
+
+    async def change(
+        self, resource: ResourceId, found: Bindings, decide: Decide, trace: Trace | None = None
+    ) -> Bindings:
+        """Change bindings as `decide` says, and again when they have changed meanwhile.
+
+        Returns what stands then. OverlayError when the ring has not acknowledged it in time.
+        """
+        return await within(
+            self._kernel, ANSWER_SECONDS, self._change(resource, found, decide, trace)
+        )
+
+    async def _change(
+        self, resource: ResourceId, found: Bindings, decide: Decide, trace: Trace | None
+    ) -> Bindings:
+        for _ in range(_TRIES):
+            changes = decide(found)
+            if not changes:
+                return found
+            entries = tuple(self._entry(found, change) for change in changes)
+            data = KindData(KindId.REGISTRATION, found.generation, entries)
+            try:
+                answer = await self._overlay.store(resource, (data,), trace)
+            except OverlayError as error:
+                if error.code not in _RETRIED:
+                    raise
+                found = await self.find(resource, trace)
+                continue
+            return self._changed(resource, found, changes, entries, answer.storage_time_ms)
+        raise OverlayError(ErrorCode.BUSY, "the bindings change faster than they can be stored")
+
+    def _entry(self, found: Bindings, change: Change) -> Entry:
+        now = self._kernel.wall_ms
+        before = found.orders.get(change.device, b"")
+        if before and is_same_call(before, change.call_id):
+            accepted = first_accepted_ms(before)
+        else:
+            accepted = max(now, first_accepted_ms(before) + 1 if before else 0)
+        precedence = precedence_of(accepted, change.call_id, change.cseq)
+        if change.registration is None:
+            present = found.get(change.device)
+            ends = max(now + 1000, present.expires_at_ms) if present else now + 1000
+            return Entry(change.device, b"", False, now, ends, ends, self._own, precedence)
+        value = msgspec.msgpack.encode(change.registration)
+        ends = now + 1000 * (change.registration.granted + SPARE_SECONDS)
+        return Entry(change.device, value, True, now, ends, ends, self._own, precedence)
+
+    def _changed(
+        self,
+        resource: ResourceId,
+        found: Bindings,
+        changes: list[Change],
+        entries: tuple[Entry, ...],
+        stored_ms: int,
+    ) -> Bindings:
+        live = {binding.device: binding for binding in found.live}
+        orders = dict(found.orders)
+        for change, entry in zip(changes, entries, strict=True):
+            place = (resource, change.device)
+            orders[change.device] = entry.precedence
+            live.pop(change.device, None)
+            if change.registration is None:
+                self._accepted.pop(place, None)
+                removed = self._removed.setdefault(resource, {})
+                removed[change.device] = (entry.expires_at_ms, entry.precedence)
+                continue
+            stamped = stored_ms or entry.storage_time_ms
+            ends = stamped + entry.expires_at_ms - entry.storage_time_ms
+            binding = Binding(change.device, change.registration, stamped, ends, entry.precedence)
+            live[change.device] = binding
+            self._removed.get(resource, {}).pop(change.device, None)
+            if change.registration.edge == self._own:
+                self._accepted[place] = binding
+        return Bindings(found.generation + 1, tuple(live.values()), orders)
+
+    def _read(self, resource: ResourceId, answer: FetchAnswer) -> Bindings:
+        generation, live, orders = 0, [], {}
+        for data in answer.kinds:
+            if data.kind != KindId.REGISTRATION:
+                continue
+            generation = data.generation
+            for entry in data.entries:
+                orders[entry.key] = entry.precedence
+                binding = _binding(entry, self._kernel.wall_ms)
+                if binding is not None:
+                    live.append(binding)
+                    self._note_move(resource, binding)
+        for device, (_, precedence) in self._removed.get(resource, {}).items():
+            orders.setdefault(device, precedence)
+        live.sort(key=_newest_last)
+        return Bindings(generation, tuple(live), orders)
+
+    def _note_move(self, resource: ResourceId, binding: Binding) -> None:
+        """Learn that a device is elsewhere now, or that the ring remembers what we accepted."""
+        place = (resource, binding.device)
+        if binding.registration.edge == self._own:
+            self._accepted[place] = binding
+        elif place in self._accepted and self._accepted[place].precedence < binding.precedence:
+            del self._accepted[place]
+
+    def _sweep(self) -> None:
+        now = self._kernel.wall_ms
+        for place in [p for p, each in self._accepted.items() if each.expires_at_ms <= now]:
+            del self._accepted[place]
+        for resource in list(self._removed):
+            removed = self._removed[resource]
+            for device in [each for each, (ends, _) in removed.items() if ends <= now]:
+                del removed[device]
+            if not removed:
+                del self._removed[resource]
+        self._kernel.after(_SWEEP_SECONDS, self._sweep)
+
+
+async def within(kernel: Kernel, seconds: float, work: Coroutine[Reply[object], None, T]) -> T:
+    """Return what a sequence returns; OverlayError(REQUEST_TIMEOUT) when it takes too long."""
+    reply: Reply[T] = kernel.reply(seconds)
+    kernel.start(_answering(reply, work))
+    try:
+        return await reply
+    except TimedOutError as error:
+        raise OverlayError(ErrorCode.REQUEST_TIMEOUT, f"no answer in {seconds:g} s") from error
+
+
+async def _answering(reply: Reply[T], work: Coroutine[Reply[object], None, T]) -> None:
+    try:
+        reply.resolve(await work)
+    except Exception as error:  # handed to who waits, who knows what it means
+        reply.fail(error)
+
+
+def _binding(entry: Entry, now_ms: int) -> Binding | None:
+    if not entry.exists or entry.expires_at_ms <= now_ms:
+        return None
+    try:
+        value = msgspec.msgpack.decode(entry.value, type=Registration)
+    except msgspec.MsgspecError:
+        return None  # of a later version that we cannot read: as if it were not there
+    return Binding(entry.key, value, entry.storage_time_ms, entry.expires_at_ms, entry.precedence)
+
+
+def _newest_last(binding: Binding) -> tuple[int, bytes]:
+    return binding.stored_ms, binding.device
