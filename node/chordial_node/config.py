@@ -78,6 +78,8 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """overlay-reliability-timer (RFC 6940 §6.2.1): a request is given up after five of them."""
     drain_timeout_seconds: Positive = 60.0
     """A leave is over after this long, handed over or not."""
+    max_entries: Count = 500_000
+    """Stored entries, copies and markers included; a new key beyond is answered Busy."""
 
     @property
     def founder_ids(self) -> tuple[NodeId, ...]:

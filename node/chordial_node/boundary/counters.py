@@ -9,6 +9,7 @@ class Counters:
     """Counts since the process started."""
 
     __slots__ = (
+        "answers_degraded",
         "datagrams_dropped",
         "datagrams_received",
         "envelopes_delivered",
@@ -38,6 +39,7 @@ class Counters:
         "sip_scanners_dropped",
         "stores_acknowledged",
         "stores_refused",
+        "values_damaged",
         "values_expired",
         "values_repaired",
     )
@@ -46,6 +48,7 @@ class Counters:
         for name in self.__slots__:
             setattr(self, name, 0)
 
+    answers_degraded: int
     datagrams_dropped: int
     datagrams_received: int
     envelopes_delivered: int
@@ -75,6 +78,7 @@ class Counters:
     sip_scanners_dropped: int
     stores_acknowledged: int
     stores_refused: int
+    values_damaged: int
     values_expired: int
     values_repaired: int
 

@@ -80,7 +80,8 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     """The dictionary key; empty for the data model single."""
     value: bytes
     exists: bool
-    """False: removed (RFC 6940 §7.4.1.3), or shrunk to a marker."""
+    """False: removed (RFC 6940 §7.4.1.3). A value that expired and shrank keeps True, and thereby
+    its place in the order: its digest says that the value is gone."""
     storage_time_ms: int
     """Unix time stamped by the owner: max(now, previous + 1)."""
     expires_at_ms: int
@@ -180,6 +181,8 @@ class FetchAnswer(Answer, frozen=True):
     copies: int = 0
     """How many peers the answering owner knows to hold them."""
     is_degraded: bool = False
+    is_complete: bool = False
+    """Who answers owns this resource in step, or did until it ceded it: nobody knows more."""
 
 
 class StatRequest(Request, frozen=True):
@@ -257,6 +260,8 @@ class RangeDigestRequest(Request, frozen=True):
     last: ResourceId
     digests: tuple[bytes, ...]
     """One per bucket: the XOR of the digests of all entries in it, markers included."""
+    sets: tuple[tuple[NodeId, ...], ...] = ()
+    """Of an owner about its whole range: the sets that hold copies, the last one in step first."""
 
 
 class RangeDigestAnswer(Answer, frozen=True):
@@ -266,7 +271,17 @@ class RangeDigestAnswer(Answer, frozen=True):
     buckets: tuple[int, ...]
     items: tuple[ReplicaItem, ...]
     is_whole: bool = True
-    """False: there is more in these buckets than fits; ask again after merging."""
+    """False: there is more in these buckets than fits; ask again from `covered` on."""
+    covered: bytes = b""
+    """The part up to here was compared; empty: all of it."""
+    is_complete: bool = False
+    """Who answers owns all of this range in step, or did until it ceded it."""
+    in_step: bool = False
+    """The range of who answers is in step."""
+    after: bytes = b""
+    """Where the range of who answers begins."""
+    members: tuple[NodeId, ...] = ()
+    """Who holds copies of the range of who answers, itself first."""
 
 
 # ring (RFC 6940 §6.4.2, §10)
