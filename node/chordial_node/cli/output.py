@@ -1,0 +1,123 @@
+"""What a person sees: tables, the ring, the way of a lookup; colours only on a terminal.
+
+With `--json` nothing but one object is printed. Only this module prints.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
+
+STATE_STYLES = {"ready": "green", "alive": "green", "joined": "green", "dead": "red", "down": "red"}
+RING_WIDTH, RING_HEIGHT = 46, 15
+
+
+class Output:
+    """Standard output for one verb."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def result(self, value: Mapping[str, Value]) -> None:
+        """Print the one JSON object, where it is wanted."""
+        if self.as_json:
+            self._console.file.write(msgspec.json.encode(value).decode() + "\n")
+            self._console.file.flush()
+
+    def say(self, text: str, style: str = "") -> None:
+        """Print a line for people."""
+        if not self.as_json:
+            self._console.print(escape(text), style=style or None)
+
+    def rich(self, markup: str) -> None:
+        """Print a line that holds rich's markup."""
+        if not self.as_json:
+            self._console.print(markup)
+
+    def warn(self, text: str) -> None:
+        """Print a line that is no failure, but to be known; it does not disturb the JSON."""
+        self._errors.print(f"[yellow]note:[/] {escape(text)}")
+
+    def failed(self, text: str) -> None:
+        """Print why the verb failed."""
+        if self.as_json:
+            self.result({"error": text})
+        self._errors.print(f"[red]chordial:[/] {escape(text)}")
+
+    def progress(self, text: str) -> Status:
+        """Show that something takes a while, on a terminal."""
+        status = self._errors.status(escape(text), spinner="dots")
+        if self.as_json or not self._errors.is_terminal:
+            status = Console(quiet=True, stderr=True).status("")
+        return status
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print a table; a cell that names a state gets its colour."""
+        if self.as_json:
+            return
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(column, no_wrap=True)
+        for row in rows:
+            table.add_row(*(_styled(cell) for cell in row))
+        self._console.print(table)
+
+    def ring(self, peers: Sequence[tuple[str, str, str]]) -> None:
+        """Draw the ring clockwise from the top: (name, Node-ID in hexadecimal, state)."""
+        if not self.as_json:
+            for line in draw_ring(peers):
+                self._console.print(line)
+
+
+def draw_ring(peers: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return the lines of a ring with each peer at the place of its Node-ID."""
+    grid = [[" "] * RING_WIDTH for _ in range(RING_HEIGHT)]
+    for step in range(120):
+        column, row = _place(step / 120)
+        grid[row][column] = "·"
+    labels: dict[int, list[tuple[int, int, str]]] = {}
+    for name, node, state in peers:
+        column, row = _place(int(node[:8] or "0", 16) / 2**32)
+        text = f"● {name}"
+        start = column if column * 2 >= RING_WIDTH - 2 else column - len(text) + 1
+        text = text if start == column else f"{name} ●"
+        start = max(0, min(RING_WIDTH - len(text), start))
+        labels.setdefault(row, []).append((start, len(text), _painted(text, state)))
+    return [_line(grid[row], labels.get(row, [])) for row in range(RING_HEIGHT)]
+
+
+def _place(part: float) -> tuple[int, int]:
+    angle = 2 * math.pi * part
+    column = RING_WIDTH / 2 + (RING_WIDTH / 2 - 10) * math.sin(angle)
+    row = (RING_HEIGHT - 1) / 2 * (1 - math.cos(angle))
+    return round(column), round(row)
+
+
+def _line(cells: list[str], labels: list[tuple[int, int, str]]) -> str:
+    line, column = "", 0
+    for start, length, text in sorted(labels):
+        if start < column:
+            line += "  " + text  # two peers at one place: the later one beside it
+            continue
+        line += "[dim]" + "".join(cells[column:start]) + "[/]" + text
+        column = start + length
+    return line + "[dim]" + "".join(cells[column:]) + "[/]"
+
+
+def _painted(text: str, state: str) -> str:
+    style = STATE_STYLES.get(state, "yellow")
+    return f"[{style}]{escape(text)}[/]"
+
+
+def _styled(cell: str) -> str:
+    style = STATE_STYLES.get(cell)
+    return f"[{style}]{escape(cell)}[/]" if style else escape(cell)

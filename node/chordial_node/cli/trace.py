@@ -1,0 +1,101 @@
+"""`chordial trace`: the way of a lookup as the peers themselves report it (RFC 7851)."""
+
+import argparse
+from collections.abc import Sequence
+
+from chordial_node.boundary.control import AskTrace, Hop, TraceAnswer
+from chordial_node.cli.asking import ask, ask_any
+from chordial_node.cli.fleet import Fleet
+from chordial_node.cli.options import UsageError, add_verb
+from chordial_node.cli.output import Output, Value
+
+PREFIXES = ("sip:", "key:", "resource:", "node:")
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    verb = add_verb(
+        verbs, "trace", "draw the way of a lookup", "chordial trace sip:bob@chordial.test", run
+    )
+    verb.add_argument(
+        "target", metavar="TARGET", help="sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
+    )
+    verb.add_argument("--peer", default="", metavar="PEER", help="where the lookup starts")
+
+
+async def run(args: argparse.Namespace, output: Output) -> int:
+    """Trace; exit 0 when something was found."""
+    fleet = Fleet.load(args.state)
+    if not args.target.startswith(PREFIXES):
+        raise UsageError(
+            f"{args.target!r}: say one of sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
+        )
+    question = AskTrace(target=args.target)
+    if args.peer:
+        start = fleet.peer(args.peer).name
+        answer = await ask(fleet, fleet.peer(args.peer), question, TraceAnswer)
+    else:
+        start = "here"
+        answer = await ask_any(fleet, question, TraceAnswer)
+    output.result(
+        {
+            "target": args.target,
+            "resource_id": answer.resource_id.hex(),
+            "hops": hop_values(answer),
+            "found": answer.found,
+            "contacts": [
+                {
+                    "contact": contact.contact,
+                    "peer": contact.edge_name,
+                    "node_id": contact.edge.hex(),
+                    "expires_in": round(contact.expires_in, 1),
+                    "reach": contact.reach,
+                }
+                for contact in answer.contacts
+            ],
+        }
+    )
+    show_path(output, start, answer)
+    return 0 if answer.found else 1
+
+
+def hop_values(answer: TraceAnswer | None) -> list[Value]:
+    """Return the hops as the JSON shows them."""
+    return [] if answer is None else [_hop_value(hop) for hop in answer.hops]
+
+
+def show_path(output: Output, start: str, answer: TraceAnswer) -> None:
+    """Draw the way from peer to peer, and what stood at its end."""
+    output.say(f"lookup of {answer.resource_id.hex()}")
+    for line in path_lines(start, answer.hops):
+        output.say("  " + line)
+    if not answer.found:
+        output.say("  nothing is stored there")
+    for contact in answer.contacts:
+        output.say(
+            f"  → {contact.contact} at {contact.edge_name} ({contact.reach}, "
+            f"{contact.expires_in:.0f} s left)"
+        )
+
+
+def path_lines(start: str, hops: Sequence[Hop]) -> list[str]:
+    """Return a hop a line: who, by which rule, how long it took."""
+    if not hops:
+        return [f"{start} is responsible itself"]
+    lines = [start if start != "here" else "the peer that was asked"]
+    for number, hop in enumerate(hops, 1):
+        lines.append(
+            f"{'   ' * (number - 1)}└─ {hop.peer or hop.node_id.hex()[:8]}  by {hop.rule}, "
+            f"{hop.round_trip_ms:.2f} ms"
+        )
+    return lines
+
+
+def _hop_value(hop: Hop) -> Value:
+    return {
+        "peer": hop.peer,
+        "node_id": hop.node_id.hex(),
+        "rule": hop.rule,
+        "queued_ms": round(hop.queued_ms, 3),
+        "rtt_ms": round(hop.round_trip_ms, 3),
+    }

@@ -1,0 +1,157 @@
+"""`chordial users`: SIP users of the overlay; their credentials leave sealed, never in the clear."""
+
+import argparse
+import csv
+import getpass
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from chordial_node.boundary.control import (
+    Done,
+    ListUsers,
+    RemoveUser,
+    SetUser,
+    UsersAnswer,
+    UserStatus,
+)
+from chordial_node.cli.asking import PeerSilentError, ask, ask_any
+from chordial_node.cli.fleet import Fleet
+from chordial_node.cli.options import UsageError, add_verb
+from chordial_node.cli.output import Output
+from chordial_node.identity import read_overlay_keys
+from chordial_node.usage.credentials import seal_credentials
+
+SHORT_PASSWORD = 12
+MADE_PASSWORD_BYTES = 16
+
+
+def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb."""
+    verb = add_verb(
+        verbs, "users", "add, list, remove or import SIP users",
+        "chordial users add carol", run,
+    )  # fmt: skip
+    actions = verb.add_subparsers(title="actions", metavar="ACTION", required=True)
+    adding = actions.add_parser("add", help="add a user, or change its password")
+    adding.add_argument("user", metavar="USER", help="carol, or carol@domain")
+    adding.add_argument("--password-stdin", action="store_true", help="read it from standard input")
+    adding.add_argument("--generate", action="store_true", help="make a password and show it once")
+    adding.set_defaults(action=_add)
+    actions.add_parser("list", help="list all users").set_defaults(action=_list)
+    removing = actions.add_parser("rm", help="remove a user and its bindings")
+    removing.add_argument("user", metavar="USER")
+    removing.set_defaults(action=_remove)
+    importing = actions.add_parser("import", help="add users from lines of user,password")
+    importing.add_argument("file", type=Path, metavar="FILE.csv")
+    importing.set_defaults(action=_import)
+
+
+async def run(args: argparse.Namespace, output: Output) -> int:
+    """Do what the action says."""
+    fleet = Fleet.load(args.state)
+    result: int = await args.action(args, fleet, output)
+    return result
+
+
+async def set_user(fleet: Fleet, user: str, domain: str, password: str) -> None:
+    """Write a user's sealed credentials into the overlay."""
+    keys = read_overlay_keys(fleet.overlay_keys, fleet.file.overlay_name)
+    sealed = seal_credentials(keys, user, domain, password, os.urandom(12))
+    await ask_any(fleet, SetUser(user=user, domain=domain, sealed=sealed), Done)
+
+
+async def _add(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
+    user, domain = _split(args.user, fleet.file.domain)
+    made = args.generate or not (args.password_stdin or sys.stdin.isatty())
+    if made:
+        password = secrets.token_urlsafe(MADE_PASSWORD_BYTES)
+    elif args.password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = getpass.getpass(f"password of {user}@{domain}: ")
+    _check_password(password, f"{user}@{domain}", output)
+    await set_user(fleet, user, domain, password)
+    told = {"user": user, "domain": domain, "state": "written"}
+    output.result({"users": [{**told, "password": password} if made else told]})
+    output.say(f"{user}@{domain} can register" + (f" with the password {password}" if made else ""))
+    return 0
+
+
+async def _list(_args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
+    users = await _all_users(fleet)
+    shown = [
+        {"user": u.user, "domain": u.domain, "state": "registered" if u.is_registered else "absent"}
+        for u in users
+    ]
+    output.result({"users": shown})
+    output.table(("USER", "DOMAIN", "STATE"), [tuple(each.values()) for each in shown])
+    return 0
+
+
+async def _remove(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
+    user, domain = _split(args.user, fleet.file.domain)
+    await ask_any(fleet, RemoveUser(user=user, domain=domain), Done)
+    output.result({"users": [{"user": user, "domain": domain, "state": "removed"}]})
+    output.say(f"{user}@{domain} is removed, with all its bindings")
+    return 0
+
+
+async def _import(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
+    users = _read_csv(args.file, fleet.file.domain)
+    with output.progress(f"writing {len(users)} users"):
+        for user, domain, password in users:
+            await set_user(fleet, user, domain, password)
+    output.result({"users": [{"user": u, "domain": d, "state": "written"} for u, d, _ in users]})
+    output.say(f"{len(users)} users written")
+    return 0
+
+
+def _read_csv(path: Path, domain: str) -> list[tuple[str, str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is no CSV in UTF-8: {error}") from error
+    bad = [str(number) for number, row in rows if len(row) != 2 or not all(row)]
+    if bad:
+        raise UsageError(
+            f"{path}: lines {', '.join(bad[:10])} are not `user,password`; nothing was written"
+        )
+    return [(*_split(user, domain), password) for _, (user, password) in rows]
+
+
+async def _all_users(fleet: Fleet) -> list[UserStatus]:
+    """Join what each peer owns; a user whose owner is down is owned by somebody else by then."""
+    found: dict[tuple[str, str], UserStatus] = {}
+    silent = 0
+    for peer in fleet.file.peers:
+        try:
+            answer = await ask(fleet, peer, ListUsers(), UsersAnswer)
+        except PeerSilentError:
+            silent += 1
+            continue
+        found.update({(each.domain, each.user): each for each in answer.users})
+    if silent == len(fleet.file.peers):
+        raise PeerSilentError("no peer of the fleet answers: start it with `chordial up`")
+    return [found[place] for place in sorted(found)]
+
+
+def _split(text: str, domain: str) -> tuple[str, str]:
+    user, _, host = text.removeprefix("sip:").lower().partition("@")
+    if not user or any(each in user for each in " <>\"'@:;\r\n"):
+        raise UsageError(f"{text!r} is no user: say carol, or carol@{domain}")
+    return user, host or domain
+
+
+def _check_password(password: str, who: str, output: Output) -> None:
+    if not password:
+        raise UsageError(f"the password of {who} is empty")
+    if len(password) < SHORT_PASSWORD:
+        output.warn(
+            f"the password of {who} is short: who hears one REGISTER can guess it offline; "
+            "--generate makes a good one"
+        )

@@ -1,0 +1,70 @@
+import json
+from typing import cast
+
+import pytest
+
+from chordial_node.config import ConfigError, Endpoint, Transport, parse
+
+Json = dict[str, object]
+
+
+def valid() -> dict[str, Json]:
+    here = {"host": "127.0.0.1", "port": 6084}
+    return {
+        "overlay": {
+            "name": "laptop",
+            "bind": here,
+            "advertise": here,
+            "founders": ["00" * 15 + "01"],
+        },
+        "sip": {
+            "domain": "chordial.test",
+            "listeners": [
+                {"transport": "udp", "bind": {"host": "127.0.0.1", "port": 5060}},
+                {"transport": "peer", "bind": {"host": "::1", "port": 5081}},
+            ],
+        },
+        "identity": {"certificate": "a", "key": "b", "trusted": "c", "overlay_keys": "d"},
+        "storage": {"path": "values.db"},
+    }
+
+
+def problems(change: dict[str, Json]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(json.dumps({"name": "peer-1", **change}))
+    return str(caught.value)
+
+
+def test_a_valid_configuration_is_read_with_its_defaults() -> None:
+    config = parse(json.dumps({"name": "peer-1", **valid()}))
+    assert config.overlay.copies == 3
+    assert config.sip.listeners[1].transport is Transport.PEER
+    assert str(config.sip.listeners[1].advertised) == "[::1]:5081"
+    assert config.telemetry.otlp_endpoint == ""
+
+
+def test_all_problems_are_told_together() -> None:
+    change = valid()
+    change["overlay"]["founders"] = ["xyz"]
+    change["sip"]["domain"] = "Chordial.Test"
+    change["sip"]["listeners"] = cast(list[object], change["sip"]["listeners"])[:1]
+    told = problems(change)
+    assert "overlay.founders" in told
+    assert "lower case" in told
+    assert "exactly one of transport peer" in told
+
+
+def test_an_unknown_field_is_named() -> None:
+    change = valid()
+    change["overlay"]["copys"] = 3
+    assert "copys" in problems(change)
+
+
+def test_no_listener_for_phones_is_a_problem() -> None:
+    change = valid()
+    change["sip"]["listeners"] = cast(list[object], change["sip"]["listeners"])[1:]
+    assert "none for phones" in problems(change)
+
+
+def test_an_endpoint_brackets_ipv6() -> None:
+    assert str(Endpoint("::1", 5060)) == "[::1]:5060"
