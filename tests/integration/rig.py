@@ -1,0 +1,104 @@
+"""A real fleet for tests: the command itself, in a folder of its own, ended by process id."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+Json = dict[str, object]
+
+COMMAND = Path(sys.executable).with_name("chordial")
+SCENARIOS = Path(__file__).parent / "scenarios"
+DOMAIN = "chordial.test"
+
+
+class LocalFleet:
+    """A ring of peer processes in one state folder."""
+
+    def __init__(self, state: Path, peers: int = 5) -> None:
+        self.state = state
+        self.peers = peers
+
+    def command(self, *arguments: str, timeout: float = 60.0, text: str | None = None) -> Json:
+        """Run a verb with --json and return its object; AssertionError shows what it said."""
+        done = self.run(*arguments, "--json", timeout=timeout, text=text)
+        assert done.stdout.strip(), f"{arguments} said nothing: {done.stderr}"
+        answer: Json = json.loads(done.stdout.splitlines()[-1])
+        assert done.returncode == 0, f"{arguments} failed: {answer} {done.stderr}"
+        return answer
+
+    def run(
+        self, *arguments: str, timeout: float = 60.0, text: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a verb and return what it said, whatever it was."""
+        verb, *rest = arguments
+        return subprocess.run(
+            [COMMAND, verb, "--state", str(self.state), *rest],
+            capture_output=True, text=True, timeout=timeout, input=text, check=False,
+        )  # fmt: skip
+
+    def up(self, *options: str) -> None:
+        """Start the ring and return when it is whole."""
+        count = [] if (self.state / "fleet.json").exists() else ["--peers", str(self.peers)]
+        self.command("up", "--detach", "--no-demo", *count, *options, timeout=120.0)
+
+    def down(self) -> None:
+        """End the ring."""
+        if (self.state / "fleet.json").exists():
+            self.run("down")
+
+    def status(self) -> Json:
+        """Return the status as the command tells it, healthy or not."""
+        done = self.run("status", "--json")
+        answer: Json = json.loads(done.stdout)
+        return answer
+
+    def peer(self, number: int) -> Json:
+        """Return one peer of the status, by its number from 1."""
+        peers = self.status()["peers"]
+        assert isinstance(peers, list)
+        return dict(peers[number - 1])
+
+    def sip(self, number: int, transport: str = "udp") -> tuple[str, int]:
+        """Return the SIP address of a peer."""
+        places = self.peer(number)["sip"]
+        assert isinstance(places, dict)
+        host, _, port = str(places[transport]).rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def pids(self) -> list[int]:
+        """Return the process ids of all living peers."""
+        peers = self.status()["peers"]
+        assert isinstance(peers, list)
+        return [each["pid"] for each in peers if each["pid"]]
+
+    def kill(self, number: int) -> None:
+        """Kill one peer's process without a word."""
+        pid = self.peer(number)["pid"]
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGKILL)
+
+    def add_users(self, names: Sequence[str], folder: Path) -> None:
+        """Write users whose password is their name and `pw`."""
+        path = folder / "users.csv"
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([name, f"{name}pw"] for name in names)
+        self.command("users", "import", str(path), timeout=120.0)
+
+
+def wait_for(what: Callable[[], T | None], limit: float = 30.0, pause: float = 0.05) -> T:
+    """Return what a condition gives once it gives something; AssertionError after the limit."""
+    until = time.monotonic() + limit
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < until, f"not within {limit} s: {what}"
+        time.sleep(pause)

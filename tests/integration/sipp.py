@@ -1,0 +1,95 @@
+"""SIPp as the tests use it: one run, its counts, its process ended by id."""
+
+import csv
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from tests.integration.rig import SCENARIOS, wait_for
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What SIPp counted at its end."""
+
+    successful: int
+    failed: int
+    retransmitted: int
+
+
+def free_port() -> int:
+    """Return a UDP port that nobody uses at present."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
+    """Write an injection file: field 0, 1, 2 … a line a call."""
+    with path.open("w", newline="") as file:
+        file.write("SEQUENTIAL\n")
+        csv.writer(file, delimiter=";", quoting=csv.QUOTE_NONE, escapechar="\\").writerows(rows)
+    return path
+
+
+def authentication(user: str) -> str:
+    """Return the SIPp keyword that answers a challenge as this user."""
+    return f"[authentication username={user} password={user}pw]"
+
+
+def run(
+    sipp: Path, scenario: str, server: tuple[str, int], folder: Path, *options: str,
+    timeout: float = 90.0,
+) -> Counts:  # fmt: skip
+    """Run a client scenario to its end and return what it counted."""
+    stats = folder / f"{scenario}.csv"
+    stats.unlink(missing_ok=True)
+    host, port = server
+    done = subprocess.run(
+        [
+            str(sipp), f"{host}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml"),
+            "-i", "127.0.0.1", "-p", str(free_port()), "-nostdin",
+            "-trace_stat", "-stf", str(stats), "-fd", "1", *options,
+        ],
+        cwd=folder, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    assert stats.exists(), f"SIPp counted nothing: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+    return read_counts(stats)
+
+
+def read_counts(stats: Path) -> Counts:
+    """Return the last line of a statistics file."""
+    with stats.open() as file:
+        last = list(csv.DictReader(file, delimiter=";"))[-1]
+    return Counts(
+        int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"]), int(last["Retransmissions(C)"])
+    )
+
+
+@contextmanager
+def answering(sipp: Path, folder: Path, *options: str) -> Iterator[tuple[int, Path]]:
+    """Run a SIPp that answers calls; gives its port and its statistics file."""
+    port = free_port()
+    stats = folder / "answer.csv"
+    process = subprocess.Popen(
+        [
+            str(sipp), "-sf", str(SCENARIOS / "answer.xml"), "-i", "127.0.0.1", "-p", str(port),
+            "-nostdin", "-trace_stat", "-stf", str(stats), "-fd", "1", *options,
+        ],
+        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: stats.exists() or process.poll() is not None)
+        assert process.poll() is None, "SIPp did not start"
+        yield port, stats
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,22 @@
+import subprocess
+
+import pytest
+
+from tests.integration.rig import LocalFleet
+from tests.programs import ProgramFinder
+
+pytestmark = [pytest.mark.foreign, pytest.mark.slow]
+
+
+def test_sipsak_gets_an_answer_to_options(
+    shared_fleet: LocalFleet, require_program: ProgramFinder
+) -> None:
+    """RFC 3261 §11: OPTIONS to the server itself is answered 200."""
+    program = require_program("sipsak", "sipsak")
+    host, port = shared_fleet.sip(1)
+    done = subprocess.run(
+        [str(program), "-vv", "-s", f"sip:{host}:{port}"],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "SIP/2.0 200" in done.stdout
