@@ -62,6 +62,8 @@ class Forward:
 
     def pop(self, name: bytes, count: int = 1) -> None:
         """Take the topmost values of a header away."""
+        if not count:
+            return
         for flags in self._flags(name):
             for i, kept in enumerate(flags):
                 if count and kept:

@@ -41,7 +41,10 @@ _METHODS = frozenset(
     b"INVITE ACK BYE CANCEL REGISTER OPTIONS MESSAGE INFO UPDATE PRACK SUBSCRIBE NOTIFY REFER "
     b"PUBLISH".split()
 )
-_ONCE = (b"from", b"to", b"call-id", b"cseq", b"max-forwards", b"content-length", b"expires")
+_MANDATORY = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))
+_ONCE = frozenset(
+    (b"from", b"to", b"call-id", b"cseq", b"max-forwards", b"content-length", b"expires")
+)
 _STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
 _VERSION = re.compile(rb"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
@@ -63,8 +66,8 @@ class Message:
     """
 
     __slots__ = (
-        "_body_end", "_cseq", "_lines", "_marked_via", "_problem", "_uri", "_via", "body_start",
-        "is_request", "method", "raw", "reason", "status", "target",
+        "_body_end", "_cseq", "_lines", "_marked_via", "_problem", "_repeated", "_tags", "_uri",
+        "_via", "body_start", "is_request", "method", "raw", "reason", "status", "target",
     )  # fmt: skip
 
     def __init__(self, raw: bytes) -> None:
@@ -79,9 +82,11 @@ class Message:
         self.reason = b""
         self._problem: RemoteProtocolError | None = None
         self._lines: dict[bytes, tuple[int, ...]] = {}
+        self._repeated: list[bytes] = []
         self._via: Via | None = None
         self._cseq: CSeq | None = None
         self._uri: Uri | None = None
+        self._tags: tuple[bytes, bytes] | None = None
         self._marked_via: tuple[int, int, bytes] | None = None
         head_end = raw.find(b"\r\n\r\n")
         if head_end < 0:
@@ -178,12 +183,12 @@ class Message:
     @property
     def from_tag(self) -> bytes:
         """The tag of From, empty when there is none."""
-        return tag_of(self.first(b"from") or b"")
+        return self._tags[0] if self._tags else tag_of(self.first(b"from") or b"")
 
     @property
     def to_tag(self) -> bytes:
         """The tag of To, empty when there is none."""
-        return tag_of(self.first(b"to") or b"")
+        return self._tags[1] if self._tags else tag_of(self.first(b"to") or b"")
 
     @property
     def from_address(self) -> NameAddr:
@@ -204,7 +209,7 @@ class Message:
             else:
                 start, end = self.first_via_span()
                 value = self.raw[start:end]
-            self._via = parse_via(_FOLD.sub(b" ", value))
+            self._via = parse_via(_FOLD.sub(b" ", value) if b"\n" in value else value)
         return self._via
 
     @property
@@ -294,7 +299,11 @@ class Message:
                 name = self._unusual_name(line, colon)
             if name is not None:
                 place = (position, position + colon + 1, end)
-                index[name] = index[name] + place if name in index else place
+                if name in index:
+                    self._repeated.append(name)
+                    index[name] += place
+                else:
+                    index[name] = place
             position = end + 2
 
     def _unusual_name(self, line: bytes, colon: int) -> bytes | None:
@@ -323,19 +332,16 @@ class Message:
         if self._problem is not None:
             raise self._problem
         index = self._lines
-        for name in _ONCE:
-            if len(index.get(name, ())) > 3:
+        for name in self._repeated:
+            if name in _ONCE:
                 raise RemoteProtocolError(400, f"Repeated {name.decode()}")
-        for name in (b"via", b"from", b"to", b"call-id", b"cseq"):
-            if name not in index:
-                raise RemoteProtocolError(400, f"Missing {name.decode()}")
+        if not index.keys() >= _MANDATORY:
+            missing = [name.decode() for name in sorted(_MANDATORY) if name not in index]
+            raise RemoteProtocolError(400, f"Missing {', '.join(missing)}")
         if self.is_request and self.cseq.method != self.method:
             raise RemoteProtocolError(400, "CSeq Method Mismatch")
         self.method = self.cseq.method
         if _CALL_ID.fullmatch(self.call_id) is None:
             raise RemoteProtocolError(400, "Malformed Call-ID")
-        parse_via(_FOLD.sub(b" ", self.raw[slice(*self.first_via_span())]))
-        for name in (b"from", b"to"):
-            parse_name_addr(self.first(name) or b"")
-        if b"max-forwards" in index:
-            parse_max_forwards(self.first(b"max-forwards") or b"")
+        self._tags = (tag_of(self.first(b"from") or b""), tag_of(self.first(b"to") or b""))
+        _ = self.via, self.max_forwards  # both raise where they are malformed

@@ -1,0 +1,164 @@
+"""Digest authentication: challenges, credentials and their check.
+
+RFC 3261 §22, RFC 2617 §3.2, RFC 7616 and RFC 8760. It computes; who must prove what, which nonce
+counts and whose secret it is are decided elsewhere. Passwords are only ever turned into an HA1.
+"""
+
+import hashlib
+import hmac
+from enum import Enum
+
+import msgspec
+
+from chordial_node.sip.errors import RemoteProtocolError
+from chordial_node.sip.headers import AuthParams, parse_auth, quote
+
+
+class Algorithm(Enum):
+    """The hash of a digest, by its name on the wire (RFC 8760 §2.1)."""
+
+    MD5 = "MD5"
+    SHA_256 = "SHA-256"
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What an Authorization or Proxy-Authorization header claims; nothing of it is proven."""
+
+    username: bytes
+    realm: bytes
+    nonce: bytes
+    uri: bytes
+    response: bytes
+    algorithm: Algorithm
+    qop: bytes | None
+    cnonce: bytes
+    nc: int
+    nc_text: bytes
+
+
+def challenge(
+    realm: bytes,
+    nonce: bytes,
+    algorithm: Algorithm = Algorithm.MD5,
+    *,
+    stale: bool = False,
+    qop: bool = True,
+) -> bytes:
+    """The value of a WWW-Authenticate or Proxy-Authenticate header."""
+    text = b"Digest realm=%b, nonce=%b, algorithm=%b" % (
+        quote(realm), quote(nonce), algorithm.value.encode()
+    )  # fmt: skip
+    if stale:
+        text += b", stale=true"
+    return text + b', qop="auth"' if qop else text
+
+
+def parse_credentials(value: bytes) -> Credentials:
+    """Read credentials; RemoteProtocolError(400) where they are malformed or not ours to check."""
+    auth = parse_auth(value)
+    if auth.scheme != b"digest":
+        raise RemoteProtocolError(400, "Unsupported Authentication Scheme")
+    params = auth.params
+    for name in (b"username", b"realm", b"nonce", b"uri", b"response"):
+        if name not in params:
+            raise RemoteProtocolError(400, f"Missing {name.decode()} in credentials")
+    qop = params.get(b"qop")
+    nc_text = params.get(b"nc", b"")
+    if qop is not None:
+        qop = qop.lower()
+        if qop != b"auth" or not params.get(b"cnonce"):
+            raise RemoteProtocolError(400, "Unsupported qop")
+        if len(nc_text) != 8:
+            raise RemoteProtocolError(400, "Malformed nonce count")
+    return Credentials(
+        username=params[b"username"],
+        realm=params[b"realm"],
+        nonce=params[b"nonce"],
+        uri=params[b"uri"],
+        response=params[b"response"].lower(),
+        algorithm=_algorithm(params.get(b"algorithm", b"MD5")),
+        qop=qop,
+        cnonce=params.get(b"cnonce", b""),
+        nc=_nonce_count(nc_text) if qop is not None else 0,
+        nc_text=nc_text,
+    )
+
+
+def realm_of(value: bytes) -> bytes:
+    """The realm that a header of credentials is for, empty where it is malformed or another scheme.
+
+    The edge that consumes credentials removes those of its own realm before it forwards.
+    """
+    try:
+        auth: AuthParams = parse_auth(value)
+    except RemoteProtocolError:
+        return b""
+    return auth.params.get(b"realm", b"") if auth.scheme == b"digest" else b""
+
+
+def ha1(algorithm: Algorithm, username: bytes, realm: bytes, password: bytes) -> bytes:
+    """The hash that is stored instead of a password, in lower-case hexadecimal."""
+    return _hash(algorithm, username + b":" + realm + b":" + password)
+
+
+def response(credentials: Credentials, secret: bytes, method: bytes) -> bytes:
+    """The response that fits an HA1, for the nonce, URI and count of the credentials."""
+    algorithm = credentials.algorithm
+    ha2 = _hash(algorithm, method + b":" + credentials.uri)
+    if credentials.qop is None:
+        return _hash(algorithm, b":".join((secret, credentials.nonce, ha2)))
+    return _hash(
+        algorithm,
+        b":".join(
+            (
+                secret,
+                credentials.nonce,
+                credentials.nc_text,
+                credentials.cnonce,
+                credentials.qop,
+                ha2,
+            )
+        ),
+    )
+
+
+def verify(credentials: Credentials, secret: bytes, method: bytes) -> bool:
+    """Whether the credentials prove knowledge of that HA1; takes equally long either way."""
+    return hmac.compare_digest(response(credentials, secret, method), credentials.response)
+
+
+def authorization(credentials: Credentials) -> bytes:
+    """The value of an Authorization header, as a user agent sends it."""
+    text = b"Digest username=%b, realm=%b, nonce=%b, uri=%b, response=%b, algorithm=%b" % (
+        quote(credentials.username),
+        quote(credentials.realm),
+        quote(credentials.nonce),
+        quote(credentials.uri),
+        quote(credentials.response),
+        credentials.algorithm.value.encode(),
+    )
+    if credentials.qop is None:
+        return text
+    return text + b", qop=%b, nc=%b, cnonce=%b" % (
+        credentials.qop, credentials.nc_text, quote(credentials.cnonce)
+    )  # fmt: skip
+
+
+def _algorithm(name: bytes) -> Algorithm:
+    for algorithm in Algorithm:
+        if name.upper() == algorithm.value.encode():
+            return algorithm
+    raise RemoteProtocolError(400, "Unsupported Digest Algorithm")
+
+
+def _nonce_count(text: bytes) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise RemoteProtocolError(400, "Malformed nonce count") from None
+
+
+def _hash(algorithm: Algorithm, text: bytes) -> bytes:
+    if algorithm is Algorithm.MD5:
+        return hashlib.md5(text, usedforsecurity=False).hexdigest().encode()
+    return hashlib.sha256(text).hexdigest().encode()
