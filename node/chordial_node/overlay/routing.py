@@ -105,13 +105,30 @@ class Routing:
             return candidate, rule, False
         return self._nearest_linked(destination, avoid) or (candidate, rule, False)
 
-    def send(self, envelope: Envelope, hop: NodeId) -> bool:
-        """Send a request of our own to its next hop, this peer itself included; False: no room."""
+    def send(self, envelope: Envelope, hop: NodeId, rule: str) -> bool:
+        """Send a request to its next hop, this peer itself included; False: no room.
+
+        Of a sampled trace each link that is crossed is a span, the parent of what follows.
+        """
         if hop == self._own:
             choice = self.choose(envelope.destination, envelope.to_resource, envelope.avoid)
             self.user.on_request(self._own, envelope, choice is not None and choice[2])
             return True
-        return self._links.send(hop, envelope)
+        if envelope.trace is None:
+            return self._links.send(hop, envelope)
+        span = self._kernel.span("overlay.hop", envelope.trace, "producer")
+        envelope.trace = span.trace
+        attributes: dict[str, Attribute] = {
+            "chordial_overlay_peer": hop.hex(),
+            "chordial_overlay_hop": len(envelope.via) + 1,
+            "chordial_overlay_rule": rule,
+            "chordial_overlay_distance": distance(hop, envelope.destination) / _FULL_CIRCLE,
+        }
+        if self._links.send(hop, envelope):
+            self._links.watch(hop, span, attributes)
+            return True
+        span.end(self._kernel.now, "no room on the link", **attributes)
+        return False
 
     def answer(self, request: Envelope, previous: NodeId, answer: Message) -> None:
         """Send the answer to a request back on the way that it came."""
@@ -209,36 +226,11 @@ class Routing:
             return
         envelope.via.append(previous)
         envelope.ttl -= 1
-        if envelope.trace is not None:
-            self._forward_traced(envelope, hop, rule)
-        elif not self._links.send(hop, envelope):
-            self._not_forwarded(envelope)
-        else:
+        if self.send(envelope, hop, rule):
             self._kernel.counters.envelopes_forwarded += 1
-
-    def _forward_traced(self, envelope: Envelope, hop: NodeId, rule: str) -> None:
-        span = self._kernel.span("overlay.hop", envelope.trace)
-        envelope.trace = span.trace
-        attributes = self.hop_attributes(envelope, hop, rule)
-        if self._links.send(hop, envelope):
-            self._kernel.counters.envelopes_forwarded += 1
-            self._links.watch(hop, span, attributes)
         else:
-            span.end(self._kernel.now, "no room on the link", **attributes)
-            self._not_forwarded(envelope)
-
-    def hop_attributes(self, envelope: Envelope, hop: NodeId, rule: str) -> dict[str, Attribute]:
-        """Return what a span says of one hop; ring distance is a part of the whole ring."""
-        return {
-            "chordial_overlay_peer": hop.hex(),
-            "chordial_overlay_hop": len(envelope.via) + (hop != self._own),
-            "chordial_overlay_rule": rule,
-            "chordial_overlay_distance": distance(hop, envelope.destination) / _FULL_CIRCLE,
-        }
-
-    def _not_forwarded(self, envelope: Envelope) -> None:
-        previous = envelope.via.pop()
-        self._refuse(previous, envelope, self._busy("no room on the link to the next hop"))
+            previous = envelope.via.pop()
+            self._refuse(previous, envelope, self._busy("no room on the link to the next hop"))
 
     def _refuse(self, previous: NodeId, envelope: Envelope, error: OverlayError) -> None:
         self.answer(envelope, previous, error_answer(error))
