@@ -34,15 +34,6 @@ from chordial_node.boundary.events import (
     ClockStepped,
     DeadlineReached,
     Event,
-    FlowFailed,
-    FlowLost,
-    FlowOpened,
-    FlowReceived,
-    FrameReceived,
-    FrameWritten,
-    LinkFailed,
-    LinkLost,
-    LinkOpened,
     LoopLagged,
     Started,
     StopAsked,
@@ -51,6 +42,7 @@ from chordial_node.ids import NodeId
 from chordial_node.simulation.agenda import MICROSECONDS, Agenda, Draws
 from chordial_node.simulation.disks import Disk, DiskFaults
 from chordial_node.simulation.flows import SimulatedFlows
+from chordial_node.simulation.forgotten import FORGOTTEN
 from chordial_node.simulation.hosts import CoreFactory, Host, Process, Schedule
 from chordial_node.simulation.links import SimulatedLinks
 from chordial_node.simulation.network import Faults, Network
@@ -59,8 +51,12 @@ _LAG_TOLD_FROM_US = 20_000
 _encode = msgspec.msgpack.Encoder().encode
 
 
+N = TypeVar("N", bound=Notice)
+Listener: TypeAlias = Callable[[Host, Notice], None]
+
+
 class Observer(Protocol):
-    """Reads what happens; checkers, stories and tests are observers."""
+    """Reads everything that happens; whoever wants a few notices alone listens instead."""
 
     def on_notice(self, host: Host, notice: Notice) -> None:
         """See a notice of a peer."""
@@ -81,6 +77,9 @@ class World:
         self.flows = SimulatedFlows(self.network)
         self.hosts: list[Host] = []
         self.observers: list[Observer] = []
+        self.on_end: list[Callable[[Host], None]] = []
+        """Called after a process has ended, for whatever reason."""
+        self._listeners: dict[type[Notice], list[Listener]] = {}
         self.turns = 0
         self.trace: list[str] | None = [] if trace else None
         """One line an event, when they are wanted."""
@@ -130,6 +129,12 @@ class World:
         while (next_us := agenda.next_us()) is not None and next_us <= end_us:
             self._step()
         agenda.now_us = end_us
+
+    # who reads
+
+    def listen(self, kind: type[N], heard: Callable[[Host, N], None]) -> None:
+        """Tell somebody every notice of one type."""
+        self._listeners.setdefault(kind, []).append(cast(Listener, heard))
 
     # hosts
 
@@ -251,7 +256,7 @@ class World:
             elif type(event) is DeadlineReached:
                 self._wake(process)
             else:
-                is_forgotten = _FORGOTTEN.get(type(event))
+                is_forgotten = FORGOTTEN.get(type(event))
                 if is_forgotten is None or not is_forgotten(process, event):
                     self._turn(process, event)
 
@@ -305,6 +310,8 @@ class World:
         for key in list(self._answers):
             if key[:2] == (host.index, host.lives):
                 self._answers.pop(key)(None)
+        for ended in self.on_end:
+            ended(host)
 
     # what cores ask for
 
@@ -329,7 +336,9 @@ class World:
         )
 
     def observe(self, process: Process, notice: Notice) -> None:
-        """Perform a notice: observers see it."""
+        """Perform a notice: those who listen hear it."""
+        for heard in self._listeners.get(type(notice), ()):
+            heard(process.host, notice)
         for observer in self.observers:
             observer.on_notice(process.host, notice)
 
@@ -338,57 +347,6 @@ def host_address(index: int, port: int = 6084) -> Address:
     """Return the address of the host with this number."""
     return (f"10.{index >> 16 & 255}.{index >> 8 & 255}.{index & 255}", port)
 
-
-def _is_link_forgotten(process: Process, event: Event) -> bool:
-    return cast(FrameReceived, event).link not in process.links
-
-
-def _is_flow_forgotten(process: Process, event: Event) -> bool:
-    return cast(FlowReceived, event).flow not in process.flows
-
-
-def _is_loss_forgotten(process: Process, event: Event) -> bool:
-    return process.links.pop(cast(LinkLost, event).link, None) is None
-
-
-def _is_flow_loss_forgotten(process: Process, event: Event) -> bool:
-    return process.flows.pop(cast(FlowLost, event).flow, None) is None
-
-
-def _is_link_dial_forgotten(process: Process, event: Event) -> bool:
-    link = cast(LinkFailed, event).link
-    return process.dialing.pop(link, link) is not None
-
-
-def _is_flow_dial_forgotten(process: Process, event: Event) -> bool:
-    flow = cast(FlowFailed, event).flow
-    return process.dialing.pop(-1 - flow, flow) is not None
-
-
-def _is_opened_link_forgotten(process: Process, event: Event) -> bool:
-    link = cast(LinkOpened, event).link
-    process.dialing.pop(link, None)
-    return link not in process.links
-
-
-def _is_opened_flow_forgotten(process: Process, event: Event) -> bool:
-    flow = cast(FlowOpened, event).flow
-    process.dialing.pop(-1 - flow, None)
-    return flow not in process.flows
-
-
-_FORGOTTEN: dict[type[Event], Callable[[Process, Event], bool]] = {
-    FrameReceived: _is_link_forgotten,
-    FrameWritten: _is_link_forgotten,
-    LinkLost: _is_loss_forgotten,
-    LinkFailed: _is_link_dial_forgotten,
-    LinkOpened: _is_opened_link_forgotten,
-    FlowReceived: _is_flow_forgotten,
-    FlowLost: _is_flow_loss_forgotten,
-    FlowFailed: _is_flow_dial_forgotten,
-    FlowOpened: _is_opened_flow_forgotten,
-}
-"""Events about what the core has closed meanwhile never reach it."""
 
 _DEADLINE = DeadlineReached()
 

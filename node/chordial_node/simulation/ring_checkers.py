@@ -1,0 +1,280 @@
+"""Checkers of the ring: Zave's invariants at each step, ideal ring and true tables at the end.
+
+Pamela Zave's proof of Chord ("Reasoning about identifier spaces", 2017) with r = 3; what it
+presumes (no fault took the last live entry of a first-three list) is watched, not assumed.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from chordial_node.boundary.control import StatusAnswer
+from chordial_node.boundary.notices import PeerDied, PeerJoined, RingFormed
+from chordial_node.ids import NodeId, between
+from chordial_node.simulation.agenda import MICROSECONDS
+from chordial_node.simulation.checkers import Checker, Situation
+from chordial_node.simulation.hosts import Host
+from chordial_node.simulation.views import RingView
+
+REDUNDANCY = 3
+"""r of the proof."""
+SETTLE_US = 30 * MICROSECONDS
+_WHOLE_RING_EVERY_US = 100_000
+"""Of large rings the whole is looked at only so often; each change is looked at by itself."""
+_LARGE = 64
+
+
+class ZaveChecker(Checker):
+    """A checker that looks at each step, while the proof's precondition holds."""
+
+    def __init__(self, situation: Situation) -> None:
+        super().__init__(situation)
+        self._broken_until_us = 0
+        self._whole_at_us = -_WHOLE_RING_EVERY_US
+        self.views.on_change.append(self._on_change)
+        situation.before_fault.append(self._before_fault)
+
+    def _before_fault(self, hosts: list[Host]) -> None:
+        gone = [host.node_id for host in hosts]
+        members = self.views.members
+        for view in members.values():
+            first = view.successors[:REDUNDANCY]
+            left = [node for node in first if node in members and node not in gone]
+            if view.host not in hosts and not left:
+                self._broken_until_us = self.world.now_us + SETTLE_US
+                return
+
+    def _on_change(self, host: Host) -> None:
+        if len(self.views.members) < REDUNDANCY + 1:
+            self.skip("fewer than four members")
+        elif self.world.now_us < self._broken_until_us:
+            self.skip("a fault took the last live successor of a peer, less than 30 s ago")
+        else:
+            view = self.views.members.get(host.node_id)
+            if view is not None:
+                self.look_at(view)
+            self._look_at_whole()
+
+    def _look_at_whole(self) -> None:
+        now_us = self.world.now_us
+        is_large = len(self.views.members) > _LARGE
+        if not is_large or now_us - self._whole_at_us >= _WHOLE_RING_EVERY_US:
+            self._whole_at_us = now_us
+            self.look_at_whole()
+
+    def look_at(self, view: RingView) -> None:
+        """Look at the member that changed."""
+
+    def look_at_whole(self) -> None:
+        """Look at all members together."""
+
+
+class LiveSuccessor(ZaveChecker):
+    """Each member has a live member among its first three successors."""
+
+    name = "LiveSuccessor"
+
+    def look_at_whole(self) -> None:
+        """Check every member."""
+        members = self.views.members
+        for view in members.values():
+            is_live = any(node in members for node in view.successors[:REDUNDANCY])
+            self.check(is_live, "none is live: {}", view)
+
+
+class NoDuplicates(ZaveChecker):
+    """No peer stands twice in an extended successor list."""
+
+    name = "NoDuplicates"
+
+    def look_at(self, view: RingView) -> None:
+        """Check the member's list."""
+        extended = (view.host.node_id, *view.successors)
+        is_once = len(dict.fromkeys(extended)) == len(extended)
+        self.check(is_once, "one stands twice: {}", view)
+
+
+class OrderedSuccessorLists(ZaveChecker):
+    """Each extended successor list is in ring order."""
+
+    name = "OrderedSuccessorLists"
+
+    def look_at(self, view: RingView) -> None:
+        """Check the member's list."""
+        extended = (view.host.node_id, *view.successors)
+        is_ordered = all(
+            between(extended[0], extended[index], extended[index + 1])
+            for index in range(1, len(extended) - 1)
+        )
+        self.check(is_ordered, "out of order: {}", view)
+
+
+class OneOrderedRing(ZaveChecker):
+    """The first live successors form one ring, in order, which every member reaches."""
+
+    name = "OneOrderedRing"
+
+    def look_at_whole(self) -> None:
+        """Follow first live successors from the lowest member; then from everyone else."""
+        members = self.views.members
+        best: dict[NodeId, NodeId] = {}
+        for node, view in members.items():
+            live = next((each for each in view.successors if each in members), None)
+            if live is None:
+                return  # LiveSuccessor says it
+            best[node] = live
+        ring = self._ring_from(min(members), best)
+        lowest = ring.index(min(ring))
+        in_order = ring[lowest:] + ring[:lowest]
+        ordered = in_order == sorted(ring)
+        self.check(ordered, "not in order, from {}", members[ring[0]])
+        on_ring = dict.fromkeys(ring)
+        for start in members:
+            at, steps = start, 0
+            while at not in on_ring and steps <= len(members):
+                at, steps = best[at], steps + 1
+            self.check(at in on_ring, "on another ring: {}", members[start])
+            on_ring[start] = None
+
+    @staticmethod
+    def _ring_from(start: NodeId, best: dict[NodeId, NodeId]) -> list[NodeId]:
+        seen: dict[NodeId, None] = {}
+        at = start
+        while at not in seen:
+            seen[at] = None
+            at = best[at]
+        path = list(seen)
+        return path[path.index(at) :]
+
+
+class Principals(ZaveChecker):
+    """At least r + 1 members are skipped by no successor list."""
+
+    name = "Principals"
+
+    def look_at_whole(self) -> None:
+        """Count members that no list passes over."""
+        members = self.views.members
+        order = sorted(members)
+        skipped: dict[NodeId, None] = {}
+        place = {node: index for index, node in enumerate(order)}
+        for view in members.values():
+            extended = (view.host.node_id, *view.successors[:REDUNDANCY])
+            for one, other in pairwise(extended):
+                if one not in place or other not in place:
+                    continue
+                index = (place[one] + 1) % len(order)
+                while order[index] != other:
+                    skipped[order[index]] = None
+                    index = (index + 1) % len(order)
+        principals = len(order) - len(skipped)
+        self.check(
+            principals >= min(REDUNDANCY + 1, len(order)),
+            "{} of {} members are principals",
+            principals,
+            len(order),
+        )
+
+
+class RingIdeal(Checker):
+    """At the end predecessors and successors are the sorted list of the living, all in step."""
+
+    name = "RingIdeal"
+
+    def at_end(self, statuses: dict[Host, StatusAnswer]) -> None:
+        """Check every peer's neighbors."""
+        order = sorted(host.node_id for host in statuses)
+        for host, status in statuses.items():
+            index = order.index(host.node_id)
+            others = order[index + 1 :] + order[:index]
+            wanted = tuple(others[: len(status.successors)])
+            length = min(len(others), REDUNDANCY)
+            ideal = status.successors == wanted and len(status.successors) >= length
+            self.check(ideal, "{}: its successors are not the ideal", host.name)
+            predecessor = others[-1] if others else status.predecessor
+            is_true = status.predecessor == predecessor
+            self.check(is_true, "{}: not its true predecessor", host.name)
+            in_step = status.in_step and not status.is_degraded
+            self.check(in_step, "{}: its range is not in step", host.name)
+
+
+class TableTrue(Checker):
+    """At the end every table equals the living."""
+
+    name = "TableTrue"
+
+    def at_end(self, statuses: dict[Host, StatusAnswer]) -> None:
+        """Check every peer's table."""
+        living = sorted(host.node_id for host in statuses)
+        for host, status in statuses.items():
+            told = [
+                member.node_id
+                for member in status.members
+                if member.state in ("alive", "suspect", "back")
+            ]
+            seen = sorted(dict.fromkeys([*told, host.node_id]))
+            extra = [node for node in seen if node not in living]
+            missing = [node for node in living if node not in seen]
+            self.check(
+                seen == living,
+                "{}: {} too many, {} missing",
+                host.name,
+                len(extra),
+                len(missing),
+            )
+
+
+class NoFalseDeath(Checker):
+    """With stalls to half a second, loss to 1 % and no resets, no living peer is declared dead."""
+
+    name = "NoFalseDeath"
+
+    def __init__(self, situation: Situation) -> None:
+        super().__init__(situation)
+        self.world.listen(PeerDied, self._on_died)
+        self.world.listen(PeerJoined, self._on_joined)
+
+    def _is_mild(self) -> bool:
+        faults = self.world.network.faults
+        return faults.stall <= 0.5 and faults.loss <= 0.01 and faults.reset_per_minute == 0.0
+
+    def _on_joined(self, host: Host, notice: PeerJoined) -> None:
+        self.checked += 1
+
+    def _on_died(self, host: Host, notice: PeerDied) -> None:
+        if not self._is_mild():
+            self.skip("stalls, loss or resets beyond what detection promises to bear")
+            return
+        is_false = self.views.is_running_life(notice.node, notice.incarnation)
+        subject = self.situation.population.by_node[notice.node]
+        self.check(
+            notice.left or not is_false,
+            "{} holds {} dead, which lives: {}",
+            host.name,
+            subject.name,
+            notice.reason,
+        )
+
+
+class OneFormation(Checker):
+    """Two formations of one overlay never both complete."""
+
+    name = "OneFormation"
+
+    def __init__(self, situation: Situation) -> None:
+        super().__init__(situation)
+        self._formed: dict[tuple[NodeId, ...], int] = {}
+        self.world.listen(RingFormed, self._on_formed)
+
+    def _on_formed(self, host: Host, notice: RingFormed) -> None:
+        others = [
+            view.host
+            for node, view in self.views.members.items()
+            if node not in notice.members and view.host.process is not None
+        ]
+        self.check(
+            not others,
+            "{} forms a ring without {}, which is in one",
+            host.name,
+            others,
+        )

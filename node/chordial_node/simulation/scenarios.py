@@ -1,0 +1,207 @@
+"""Scenarios: what befalls the peers of a run, as a struct of named numbers and a plan.
+
+The workload goes on meanwhile; who judges stands in the checkers. After the plan faults end, all
+disks come back, and the run settles before its end is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from chordial_node.simulation.agenda import MICROSECONDS, Draws, exponential_us
+from chordial_node.simulation.checkers import Situation
+from chordial_node.simulation.hosts import Host
+from chordial_node.simulation.network import Faults
+from chordial_node.simulation.population import Population
+from chordial_node.simulation.views import Views
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """One kind of run."""
+
+    name: str
+    what: str
+    """One line for people."""
+    faults: Faults = Faults()
+    session_seconds: float = 0.0
+    """Mean life of a peer that is no founder; 0: they live on."""
+    away_seconds: float = 30.0
+    """Mean time between two lives."""
+    crashed_part: float = 0.5
+    """Part of sessions that end by a crash; the others leave with a handover."""
+    silent_part: float = 0.25
+    """Part of crashes in which the whole host goes silent."""
+    crash_at_once: float = 0.0
+    """Part of all peers that crash together in the middle of the run."""
+    restart_all: bool = False
+    """In the middle of the run every process is killed, and started again within two seconds."""
+    is_calm: bool = False
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("calm", "peers join, nothing fails, nobody leaves", is_calm=True),
+        Scenario(
+            "churn",
+            "peers come, leave and crash; a packet in two hundred is lost; loops stall",
+            faults=Faults(loss=0.005, stall_per_minute=6.0, clock_offset=1.0, clock_rate=0.0001),
+            session_seconds=600.0,
+        ),
+        Scenario(
+            "crash-quarter",
+            "a quarter of the peers goes silent at once and comes back a minute later",
+            faults=Faults(stall_per_minute=2.0, clock_offset=0.5),
+            crash_at_once=0.25,
+        ),
+        Scenario(
+            "restart-all",
+            "every process is killed at once and started again within two seconds",
+            faults=Faults(clock_offset=0.5),
+            restart_all=True,
+        ),
+    )
+}
+
+
+class Plan:
+    """Carries a scenario out."""
+
+    def __init__(
+        self, scenario: Scenario, population: Population, views: Views, situation: Situation
+    ) -> None:
+        self.tell: Callable[[str], None] = lambda line: None
+        """Gets one line for each thing that befalls a peer."""
+        self._scenario = scenario
+        self._population = population
+        self._world = population.world
+        self._views = views
+        self._situation = situation
+        self._draws = Draws(self._world.seed ^ 0x706C616E)
+        self._is_running = False
+        self._starting: dict[Host, None] = {}
+
+    # the beginning
+
+    def join_all(self, per_second: float) -> None:
+        """Start the founders together, then everyone else at a rate."""
+        population = self._population
+        for host in population.founding_hosts:
+            self._start_after(host, int(self._draws.random() * 0.5 * MICROSECONDS))
+        for index, host in enumerate(population.hosts[len(population.founding_hosts) :]):
+            self._start_after(host, int((4.0 + index / per_second) * MICROSECONDS))
+
+    def begin(self, seconds: float) -> None:
+        """Let befall the peers what the scenario says within the next seconds."""
+        self._is_running = True
+        scenario, world = self._scenario, self._world
+        if scenario.session_seconds:
+            for host in self._population.hosts[len(self._population.founding_hosts) :]:
+                self._live(host)
+        if scenario.crash_at_once:
+            world.at(seconds / 3.0, self._crash_part)
+        if scenario.restart_all:
+            world.at(seconds / 3.0, self._restart_all)
+        self._repeat(scenario.faults.stall_per_minute, self._stall_one)
+        self._repeat(scenario.faults.reset_per_minute, self._reset_one)
+
+    def end(self) -> None:
+        """End all faults and bring every host back."""
+        self._is_running = False
+        world = self._world
+        world.network.faults = msgspec.structs.replace(
+            world.network.faults, loss=0.0, stall_per_minute=0.0, reset_per_minute=0.0
+        )
+        world.heal()
+        for host in self._population.down:
+            self._start_after(host, int(self._draws.random() * 2.0 * MICROSECONDS))
+
+    # lives
+
+    def _live(self, host: Host) -> None:
+        mean_us = int(self._scenario.session_seconds * MICROSECONDS)
+        self._after_us(exponential_us(self._draws, mean_us), lambda: self._end_life(host))
+
+    def _end_life(self, host: Host) -> None:
+        if not self._is_running:
+            return
+        scenario = self._scenario
+        if host.process is not None and self._views.in_ring(host):
+            if self._draws.random() < scenario.crashed_part:
+                self.crash([host], silently=self._draws.random() < scenario.silent_part)
+            else:
+                self.tell(f"{host.name} leaves")
+                self._situation.change()
+                self._world.stop(host, leave=True)
+        away_us = exponential_us(self._draws, int(scenario.away_seconds * MICROSECONDS))
+        self._after_us(1_000_000 + away_us, lambda: self._next_life(host))
+
+    def _next_life(self, host: Host) -> None:
+        self._start(host)
+        if self._is_running:
+            self._live(host)
+
+    def crash(self, hosts: list[Host], *, silently: bool) -> None:
+        """Let processes end together without a word of their own."""
+        up = [host for host in hosts if host.process is not None]
+        self._situation.fault(up)
+        for host in up:
+            self.tell(f"{host.name} {'falls silent' if silently else 'is killed'}")
+            self._world.crash(host, silently=silently)
+
+    def _crash_part(self) -> None:
+        up = self._population.running
+        count = max(1, int(len(up) * self._scenario.crash_at_once))
+        hosts = self._population.sample(up, count)
+        self.crash(hosts, silently=True)
+        for host in hosts:
+            self._start_after(host, 60 * MICROSECONDS)
+
+    def _restart_all(self) -> None:
+        hosts = self._population.running
+        self.crash(hosts, silently=False)
+        for host in hosts:
+            self._start_after(host, int(self._draws.random() * 2.0 * MICROSECONDS))
+
+    # smaller faults
+
+    def _stall_one(self) -> None:
+        seconds = self._draws.random() * self._scenario.faults.stall
+        up = self._population.running
+        if up:
+            self._world.stall(self._population.pick(up), seconds)
+
+    def _reset_one(self) -> None:
+        up = [host for host in self._population.running if host.process and host.process.links]
+        if up:
+            process = self._population.pick(up).process
+            assert process is not None
+            self._world.links.reset(next(iter(process.links.values())))
+
+    def _repeat(self, per_minute: float, act: Callable[[], None]) -> None:
+        if per_minute <= 0.0:
+            return
+
+        def again() -> None:
+            if self._is_running:
+                act()
+                self._repeat(per_minute, act)
+
+        self._after_us(exponential_us(self._draws, int(60 * MICROSECONDS / per_minute)), again)
+
+    def _start_after(self, host: Host, us: int) -> None:
+        if host not in self._starting:
+            self._starting[host] = None
+            self._after_us(us, lambda: self._start(host))
+
+    def _start(self, host: Host) -> None:
+        self._starting.pop(host, None)
+        if host.process is None:
+            self.tell(f"{host.name} starts{' again' if host.lives else ''}")
+            self._situation.change()
+            self._world.start(host)
+
+    def _after_us(self, us: int, act: Callable[[], None]) -> None:
+        self._world.agenda.do(self._world.now_us + us, act)
