@@ -127,21 +127,37 @@ def verify(credentials: Credentials, secret: bytes, method: bytes) -> bool:
     return hmac.compare_digest(response(credentials, secret, method), credentials.response)
 
 
-def authorization(credentials: Credentials) -> bytes:
-    """The value of an Authorization header, as a user agent sends it."""
-    text = b"Digest username=%b, realm=%b, nonce=%b, uri=%b, response=%b, algorithm=%b" % (
-        quote(credentials.username),
-        quote(credentials.realm),
-        quote(credentials.nonce),
-        quote(credentials.uri),
-        quote(credentials.response),
-        credentials.algorithm.value.encode(),
-    )
-    if credentials.qop is None:
-        return text
-    return text + b", qop=%b, nc=%b, cnonce=%b" % (
-        credentials.qop, credentials.nc_text, quote(credentials.cnonce)
+def answer(
+    asked: AuthParams,
+    *,
+    user: bytes,
+    password: bytes,
+    method: bytes,
+    uri: bytes,
+    count: int,
+    cnonce: bytes,
+) -> bytes:
+    """The value of an Authorization header for a challenge, as a user agent makes it."""
+    realm, nonce = asked.params.get(b"realm", b""), asked.params.get(b"nonce", b"")
+    algorithm = _algorithm(asked.params.get(b"algorithm", b"MD5"))
+    offered = [each.strip() for each in asked.params.get(b"qop", b"").lower().split(b",")]
+    qop = b"auth" if b"auth" in offered else None
+    claimed = Credentials(
+        user, realm, nonce, uri, b"", algorithm, qop, cnonce, count, b"%08x" % count
     )  # fmt: skip
+    text = b"Digest username=%b, realm=%b, nonce=%b, uri=%b, response=%b, algorithm=%b" % (
+        quote(user),
+        quote(realm),
+        quote(nonce),
+        quote(uri),
+        quote(response(claimed, ha1(algorithm, user, realm, password), method)),
+        algorithm.value.encode(),
+    )
+    if b"opaque" in asked.params:
+        text += b", opaque=" + quote(asked.params[b"opaque"])
+    if qop is None:
+        return text
+    return text + b", qop=%b, nc=%b, cnonce=%b" % (qop, claimed.nc_text, quote(cnonce))
 
 
 def _algorithm(name: bytes) -> Algorithm:

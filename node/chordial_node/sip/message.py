@@ -24,7 +24,7 @@ from chordial_node.sip.headers import (
     split_values,
     tag_of,
 )
-from chordial_node.sip.uri import Uri, parse_uri
+from chordial_node.sip.uri import SipUri, Uri, parse_uri
 
 _SPELLINGS = (
     "Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Length",
@@ -165,7 +165,10 @@ class Message:
     def uri(self) -> Uri:
         """The Request-URI read; RemoteProtocolError(400) when it is malformed."""
         if self._uri is None:
-            self._uri = parse_uri(self.target)
+            uri = parse_uri(self.target)
+            if isinstance(uri, SipUri) and uri.headers:
+                raise RemoteProtocolError(400, "Headers in Request-URI")
+            self._uri = uri
         return self._uri
 
     @property
