@@ -93,6 +93,17 @@ class Identity(msgspec.Struct, frozen=True):
         return identity_uri(self.overlay_name, self.role, self.name, self.node_id)
 
 
+class TlsCredentials(msgspec.Struct, frozen=True):
+    """What one end of a TLS connection shows, and whom it believes; all PEM."""
+
+    certificate: bytes
+    private_key: bytes
+    authorities: bytes
+
+    def __repr__(self) -> str:
+        return "TlsCredentials()"  # a key never gets into a log
+
+
 def peer_host(node: NodeId) -> str:
     """Return the DNS name of a peer: of its certificate, and of its Via to other peers."""
     return f"{node.hex()}.{ANY_PEER_HOST}"

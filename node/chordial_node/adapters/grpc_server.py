@@ -1,0 +1,63 @@
+"""The one port of the overlay: a grpc.aio server under mutual TLS, for links and control service.
+
+Services register before it starts. A caller without a certificate of a trusted authority does not
+get past the handshake; whom the certificate names is for the services to judge.
+"""
+
+import errno
+import socket
+
+import grpc
+
+from chordial_node.config import Endpoint
+from chordial_node.security.certificates import TlsCredentials
+
+LARGEST_FRAME = 4 << 20
+MOST_CALLS = 4_096
+"""Streams and questions open at one time; more are refused by gRPC itself."""
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", LARGEST_FRAME + 1_024),
+    ("grpc.max_send_message_length", LARGEST_FRAME + 1_024),
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.server_handshake_timeout_ms", 5_000),
+)
+
+
+class GrpcServer:
+    """A server that services are added to, then started once."""
+
+    def __init__(self, credentials: TlsCredentials) -> None:
+        """Make the server; it belongs to the running event loop."""
+        self._credentials = grpc.ssl_server_credentials(
+            [(credentials.private_key, credentials.certificate)],
+            root_certificates=credentials.authorities,
+            require_client_auth=True,
+        )
+        self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
+
+    def add(self, service: "grpc.GenericRpcHandler[bytes, bytes]") -> None:
+        """Serve this one too; before the start."""
+        self._server.add_generic_rpc_handlers((service,))
+
+    async def start(self, bind: Endpoint) -> int:
+        """Listen, and return the port; OSError says why that cannot be."""
+        with socket.create_server(
+            bind.address, family=socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+        ):
+            pass  # gRPC does not tell why it cannot bind; a plain socket does
+        try:
+            port = self._server.add_secure_port(str(bind), self._credentials)
+        except RuntimeError as error:
+            raise OSError(errno.EADDRINUSE, f"gRPC cannot listen: {error}") from error
+        await self._server.start()
+        return int(port)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more calls, and end those that run after a grace period."""
+        await self._server.stop(grace_seconds)
