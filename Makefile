@@ -7,7 +7,7 @@ BIN := .venv/bin
 PROTOS := $(wildcard node/chordial_node/wire/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check format bench lock proto clean
+.PHONY: help up down test check format bench docs lock proto clean
 
 help:
 	@echo 'make up     start a ring of five peers, place a call through it (ARGS=--once ends there)'
@@ -16,7 +16,8 @@ help:
 	@echo 'make check  format, lint, types, import contracts, house rules'
 	@echo 'make format put the code into the form that check asks for'
 	@echo 'make bench  measure a ring (ARGS="lookup --peers 8" for one measurement)'
-	@echo 'make lock   choose versions again; make proto: generate code; make clean: forget it all'
+	@echo 'make docs   write the pages that are made from tests; make proto: generate code'
+	@echo 'make lock   choose versions again; make clean: forget it all'
 
 up: .venv
 	@$(BIN)/chordial up $(ARGS)
@@ -74,6 +75,9 @@ lock:
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 	@! grep -n '://' requirements.lock
+
+docs: .venv
+	$(BIN)/python -m tests.conformance_page
 
 proto: .venv
 	$(BIN)/python -m grpc_tools.protoc --proto_path=node --python_out=node --pyi_out=node \

@@ -57,6 +57,8 @@ class FleetFile(msgspec.Struct, frozen=True):
     host: str
     advertise: str
     peers: tuple[PeerPlace, ...]
+    otlp_endpoint: str = ""
+    sampling_ratio: float = 0.01
 
 
 class Fleet:
@@ -118,6 +120,15 @@ class Fleet:
         _write(fleet.admin_key, admin_key)
         for peer in peers:
             fleet._make_identity(authority, peer)
+        fleet.save()
+        return fleet
+
+    def with_telemetry(self, otlp_endpoint: str, sampling_ratio: float) -> "Fleet":
+        """Return the same fleet with its traces sent there, saved; empty: nowhere."""
+        file = msgspec.structs.replace(
+            self.file, otlp_endpoint=otlp_endpoint, sampling_ratio=sampling_ratio
+        )
+        fleet = Fleet(self.state, file)
         fleet.save()
         return fleet
 
@@ -206,7 +217,11 @@ class Fleet:
                 sip_certificate=str(folder / "sip.pem"),
             ),
             storage=config.StorageConfig(path=str(folder / "values.db")),
-            telemetry=config.TelemetryConfig(http=Endpoint(self.file.host, peer.ports.http)),
+            telemetry=config.TelemetryConfig(
+                otlp_endpoint=self.file.otlp_endpoint,
+                sampling_ratio=self.file.sampling_ratio,
+                http=Endpoint(self.file.host, peer.ports.http),
+            ),
         )
 
     def _listeners(self, peer: PeerPlace) -> tuple[ListenerConfig, ...]:

@@ -1,4 +1,4 @@
-"""`chordial register`: registers a user at a peer with aiovoip's user agent, as a phone would."""
+"""`chordial register`: registers a user at a peer, and with --stay is a phone that answers."""
 
 import argparse
 import asyncio

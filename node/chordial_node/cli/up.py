@@ -43,6 +43,13 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument(
         "--per-process", type=int, default=1, metavar="N", help="peers in one process (default: 1)"
     )
+    verb.add_argument(
+        "--otlp", metavar="URL", default="", help="send traces there, such as http://127.0.0.1:4317"
+    )
+    verb.add_argument(
+        "--sampling", type=float, default=0.01, metavar="RATIO",
+        help="part of the calls that is traced; those of the command always are",
+    )  # fmt: skip
     verb.add_argument("--no-demo", action="store_true", help="no demonstration, only the ring")
 
 
@@ -55,7 +62,9 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     processes: Processes | None = None
     stopping = _stop_event()
     try:
-        fleet = await prepare(args, output)
+        if not 0.0 <= args.sampling <= 1.0:
+            raise UsageError(f"--sampling is 0 to 1, not {args.sampling}")
+        fleet = (await prepare(args, output)).with_telemetry(args.otlp, args.sampling)
         processes = Processes(fleet, args.per_process)
         works = await _serve(args, output, processes, stopping)
     finally:

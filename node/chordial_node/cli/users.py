@@ -20,8 +20,7 @@ from chordial_node.cli.asking import PeerSilentError, ask, ask_any
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_verb
 from chordial_node.cli.output import Output
-from chordial_node.identity import read_overlay_keys
-from chordial_node.usage.credentials import seal_credentials
+from chordial_node.usage.credentials import make_credentials, seal_credentials
 
 SHORT_PASSWORD = 12
 MADE_PASSWORD_BYTES = 16
@@ -58,7 +57,8 @@ async def run(args: argparse.Namespace, output: Output) -> int:
 async def set_user(fleet: Fleet, user: str, domain: str, password: str) -> None:
     """Write a user's sealed credentials into the overlay."""
     keys = read_overlay_keys(fleet.overlay_keys, fleet.file.overlay_name)
-    sealed = seal_credentials(keys, user, domain, password, os.urandom(12))
+    credentials = make_credentials(user, domain, password)
+    sealed = seal_credentials(keys, credentials, os.urandom(12))
     await ask_any(fleet, SetUser(user=user, domain=domain, sealed=sealed), Done)
 
 
