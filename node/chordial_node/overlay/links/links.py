@@ -319,8 +319,7 @@ class Links:
         link.hello = hello
         link.state = LinkState.UP
         link.up_since = self._kernel.now
-        if not link.is_writing:
-            self._writer.disarm(link)
+        self._writer.on_up(link)
         current = self._current.get(link.node)
         if current is not None and current is not link:
             self._settle(current, link, hello)

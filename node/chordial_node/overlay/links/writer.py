@@ -46,6 +46,12 @@ class LinkWriter:
         self._kernel.counters.frames_written += 1
         self._kernel.emit(WriteFrame(link=link.number, data=encode_frame(frame)))
 
+    def on_up(self, link: Link) -> None:
+        """Watch frames from now on, and no longer for the Hello."""
+        self.disarm(link)
+        if link.is_writing:
+            self.arm(link, WRITE_SECONDS)
+
     def arm(self, link: Link, seconds: float) -> None:
         """Set the deadline of a link: for its Hello, its frame, or its last moment."""
         link.due = self._kernel.now + seconds
