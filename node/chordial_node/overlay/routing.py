@@ -172,6 +172,8 @@ class Routing:
         elif choice[0] == self._own:
             self._kernel.counters.envelopes_delivered += 1
             self.user.on_request(node, envelope, choice[2])
+        elif choice[0] == node or choice[0] in envelope.via:
+            self._refuse(node, envelope, self._no_way_but_back(envelope.to_resource, choice[0]))
         else:
             self._forward(node, envelope, choice[0], choice[1])
 
@@ -243,6 +245,11 @@ class Routing:
         if to_resource:
             return self._busy("this peer knows of no peer that would answer for the resource")
         return OverlayError(ErrorCode.NOT_FOUND, "no peer of this Node-ID is known")
+
+    def _no_way_but_back(self, to_resource: bool, hop: NodeId) -> OverlayError:
+        if to_resource:
+            return OverlayError(ErrorCode.LOOP_DETECTED, f"{hop.hex()} would be next again")
+        return self._no_way(to_resource)
 
     # ways beside the table
 
