@@ -7,6 +7,7 @@ from functools import wraps
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from chordial_node.boundary.events import Event
 from chordial_node.config import IdentityConfig
@@ -32,6 +33,24 @@ def on_a_loop(
                 await test(*args, **kwargs)
 
         asyncio.run(bounded())
+
+    return run
+
+
+def on_both_loops(
+    test: Callable[..., Coroutine[object, object, None]],
+) -> Callable[..., None]:
+    """Run an asynchronous test on asyncio's own loop, then on uvloop."""
+
+    @wraps(test)
+    def run(*args: object, **kwargs: object) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(TEST_SECONDS):
+                await test(*args, **kwargs)
+
+        for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+            with asyncio.Runner(loop_factory=factory) as runner:
+                runner.run(bounded())
 
     return run
 
