@@ -65,7 +65,11 @@ def address_of(own: NodeId) -> Address:
 
 
 def config_of(
-    own: NodeId, overlay: str = "ring", max_links: int = 64, link_queue: int = 4096
+    own: NodeId,
+    overlay: str = "ring",
+    max_links: int = 64,
+    link_queue: int = 4096,
+    in_flight: int = 8192,
 ) -> OverlayConfig:
     host, port = address_of(own)
     return OverlayConfig(
@@ -75,6 +79,7 @@ def config_of(
         founders=(own.hex(),),
         max_links=max_links,
         link_queue=link_queue,
+        in_flight=in_flight,
     )
 
 
@@ -360,7 +365,12 @@ class Station:
     # RoutingUser
 
     def on_request(self, previous: NodeId, envelope: Envelope, stand_in: bool) -> None:
-        if self.serving.begin(previous, envelope):
+        try:
+            is_new = self.serving.begin(previous, envelope)
+        except OverlayError as error:
+            self.routing.answer(envelope, previous, error_answer(error))
+            return
+        if is_new:
             self.kernel.start(self._serve(previous, envelope, stand_in))
 
     def on_answer(self, envelope: Envelope) -> None:
@@ -383,7 +393,7 @@ class Station:
 class Call(Event, frozen=True):
     """Run something in a turn of a peer, as an event would."""
 
-    action: Callable[[], None]
+    action: Callable[[], object]
 
 
 class Outcome:
@@ -394,7 +404,7 @@ class Outcome:
         self.is_done = False
 
 
-def call(wire: Wire, station: Station, action: Callable[[], None]) -> None:
+def call(wire: Wire, station: Driven, action: Callable[[], object]) -> None:
     """Run something in a turn of its own."""
     wire.turn(station.own, Call(action=action))
 
