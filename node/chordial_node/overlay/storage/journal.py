@@ -56,12 +56,16 @@ class Journal:
         self._waiting.append((self._sequence, reply))
         return reply
 
+    def remember_all(self, records: Sequence[Record]) -> None:
+        """Write records that nobody waits for."""
+        if self._reason:
+            self._owe(records)
+        elif records:
+            self._persist(records)
+
     def remember(self, key: bytes, value: bytes | None) -> None:
         """Write one record that nobody waits for; None deletes."""
-        if self._reason:
-            self._owe(((key, value),))
-        else:
-            self._persist(((key, value),))
+        self.remember_all(((key, value),))
 
     def settled(self) -> Reply[None]:
         """Return a Reply that resolves when all that was written so far is on disk."""

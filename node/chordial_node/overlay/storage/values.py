@@ -225,13 +225,12 @@ class Values:
         for bucket in wanted:
             is_wanted[bucket] = True
         items: list[ReplicaItem] = []
-        size = scanned = 0
+        size = 0
         previous = b""
-        for place in self.places(after, last):
+        for scanned, place in enumerate(self.places(after, last)):
             if place[0] != previous and previous and (size >= max_bytes or scanned >= _PAGE_SCAN):
                 return Page(tuple(items), previous)
             previous = place[0]
-            scanned += 1
             if is_wanted[_bucket_of(place[0], buckets)]:
                 held = self._held[place]
                 for key in sorted(held.entries):
@@ -240,6 +239,18 @@ class Values:
         return Page(tuple(items), b"")
 
     # changing
+
+    def load(self, items: list[ReplicaItem]) -> None:
+        """Take up what the disk remembers, as it was: what ended meanwhile is swept as usual."""
+        places = dict.fromkeys((item.resource, item.kind) for item in items)
+        for place in places:
+            self._held[place] = Held()
+        self._index = sorted(self._held)
+        for item in items:
+            place = (item.resource, item.kind)
+            self._put(place, item.entry.key, item.entry)
+            if item.generation > self._held[place].generation:
+                self._set_generation(place, item.generation)
 
     def merge(
         self, items: Iterable[ReplicaItem], now_ms: int, *, raising: bool = False
