@@ -38,7 +38,7 @@ def test_a_certificate_of_another_authority_is_refused(
     subprocess.run(
         [
             str(program), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=mallory",
+            "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-days", "2", "-subj", "/CN=eve",
         ],
         cwd=tmp_path, capture_output=True, check=True, timeout=20,
     )  # fmt: skip

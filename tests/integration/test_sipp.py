@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import sipp
-from tests.integration.rig import LocalFleet
+from tests.integration.rig import LocalFleet, wait_for
 from tests.programs import ProgramFinder
 
 COUNT = 500
@@ -34,6 +34,6 @@ def test_500_registers_at_one_peer_and_500_calls_through_another_without_a_failu
             "-inf", str(calling), "-m", str(COUNT), "-r", "50", "-d", "100",
         )  # fmt: skip
         assert called == sipp.Counts(COUNT, 0, 0)
-        sipp.wait_for(lambda: sipp.read_counts(stats).successful == COUNT)
+        wait_for(lambda: sipp.read_counts(stats).successful == COUNT)
         answered = sipp.read_counts(stats)
         assert (answered.failed, answered.retransmitted) == (0, 0)

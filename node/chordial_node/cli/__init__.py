@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args.state = args.state or environment_state(os.environ)
     output = Output(as_json=args.json)
     try:
-        return asyncio.run(args.run(args, output))
+        code: int = asyncio.run(args.run(args, output))
+        return code
     except EXPECTED as error:
         output.failed(str(error))
         return 1

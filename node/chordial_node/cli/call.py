@@ -58,7 +58,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     if call.is_answered:
         output.say(f"{target} answered after {call.set_up_ms:.1f} ms (at {edge.name})")
         if path is not None:
-            show_path(output, edge.name, path)
+            show_path(output, path)
     else:
         output.say(f"{target} did not take the call: {call.status} {call.reason}")
     return 0 if call.is_answered else 1

@@ -129,7 +129,7 @@ class Demonstration:
 
     async def _draw(self, bob: UserAgent) -> None:
         self._output.say("")
-        show_path(self._output, self._caller_edge.name, await self._path(bob))
+        show_path(self._output, await self._path(bob))
 
     async def _path(self, bob: UserAgent) -> TraceAnswer:
         question = AskTrace(target=bob.account.aor)

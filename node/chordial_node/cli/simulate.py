@@ -2,8 +2,13 @@
 
 import argparse
 
+import msgspec
+
 from chordial_node.cli.options import UsageError, add_verb
 from chordial_node.cli.output import Output
+from chordial_node.simulation.run import run as simulate
+from chordial_node.simulation.scenarios import SCENARIOS
+from chordial_node.simulation.story import story
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,22 +20,19 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("--peers", type=int, default=20)
     verb.add_argument("--seed", type=int, default=1)
     verb.add_argument("--minutes", type=float, default=5.0, help="of virtual time")
-    verb.add_argument("--scenario", default="churn", help="calm, churn, crash-quarter, restart-all")
+    verb.add_argument("--scenario", default="churn", help=", ".join(SCENARIOS))
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:
     """Simulate; exit 0 when no invariant was violated."""
-    from chordial_node.simulation import scenarios  # heavy, and only here
-
-    if args.scenario not in scenarios.SCENARIOS:
-        raise UsageError(
-            f"there is no scenario {args.scenario!r}: {', '.join(scenarios.SCENARIOS)}"
-        )
+    if args.scenario not in SCENARIOS:
+        raise UsageError(f"there is no scenario {args.scenario!r}: {', '.join(SCENARIOS)}")
+    if args.peers < 1 or args.minutes <= 0:
+        raise UsageError("--peers and --minutes are more than nothing")
     with output.progress(f"simulating {args.peers} peers for {args.minutes:g} virtual minutes"):
-        result = scenarios.run(
-            args.scenario, seed=args.seed, peers=args.peers, minutes=args.minutes
+        result = simulate(
+            args.seed, peers=args.peers, minutes=args.minutes, scenario=args.scenario
         )
-    output.result(result.value())
-    for line in result.story():
-        output.say(line)
-    return 1 if result.violations else 0
+    output.result(msgspec.to_builtins(result))
+    output.say(story(result))
+    return 0 if result.is_good else 1

@@ -15,7 +15,7 @@ import msgspec
 from chordial_node.boundary.events import Address
 from chordial_node.sip import digest
 from chordial_node.sip.errors import RemoteProtocolError
-from chordial_node.sip.framing import StreamFramer
+from chordial_node.sip.framing import Framing
 from chordial_node.sip.headers import parse_auth, sent_by
 from chordial_node.sip.message import Message
 from chordial_node.sip.response import acknowledge
@@ -220,10 +220,12 @@ class SipClient:
         task.add_done_callback(self._tasks.discard)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        framer = StreamFramer()
+        framing = Framing()
         while data := await reader.read(65536):
-            for message in framer.feed(data):
-                self._on_bytes(message)
+            framing.receive(data)
+            while (message := framing.next_message()) is not None:
+                if isinstance(message, bytes):
+                    self._on_bytes(message)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

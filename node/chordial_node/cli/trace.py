@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from chordial_node.boundary.control import AskTrace, Hop, TraceAnswer
-from chordial_node.cli.asking import ask, ask_any
+from chordial_node.cli.asking import ask_any
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_verb
 from chordial_node.cli.output import Output, Value
@@ -31,12 +31,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
             f"{args.target!r}: say one of sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
         )
     question = AskTrace(target=args.target)
-    if args.peer:
-        start = fleet.peer(args.peer).name
-        answer = await ask(fleet, fleet.peer(args.peer), question, TraceAnswer)
-    else:
-        start = "here"
-        answer = await ask_any(fleet, question, TraceAnswer)
+    answer = await ask_any(fleet, question, TraceAnswer, args.peer)
     output.result(
         {
             "target": args.target,
@@ -55,7 +50,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
             ],
         }
     )
-    show_path(output, start, answer)
+    show_path(output, answer)
     return 0 if answer.found else 1
 
 
@@ -64,10 +59,10 @@ def hop_values(answer: TraceAnswer | None) -> list[Value]:
     return [] if answer is None else [_hop_value(hop) for hop in answer.hops]
 
 
-def show_path(output: Output, start: str, answer: TraceAnswer) -> None:
+def show_path(output: Output, answer: TraceAnswer) -> None:
     """Draw the way from peer to peer, and what stood at its end."""
     output.say(f"lookup of {answer.resource_id.hex()}")
-    for line in path_lines(start, answer.hops):
+    for line in path_lines(answer.hops):
         output.say("  " + line)
     if not answer.found:
         output.say("  nothing is stored there")
@@ -78,16 +73,16 @@ def show_path(output: Output, start: str, answer: TraceAnswer) -> None:
         )
 
 
-def path_lines(start: str, hops: Sequence[Hop]) -> list[str]:
-    """Return a hop a line: who, by which rule, how long it took."""
-    if not hops:
-        return [f"{start} is responsible itself"]
-    lines = [start if start != "here" else "the peer that was asked"]
-    for number, hop in enumerate(hops, 1):
-        lines.append(
-            f"{'   ' * (number - 1)}└─ {hop.peer or hop.node_id.hex()[:8]}  by {hop.rule}, "
-            f"{hop.round_trip_ms:.2f} ms"
-        )
+def path_lines(hops: Sequence[Hop]) -> list[str]:
+    """Return a hop a line: who, by which rule, how long it took; the first asked the others."""
+    lines = []
+    for number, hop in enumerate(hops):
+        name = hop.peer or hop.node_id.hex()[:8]
+        if number == 0:
+            lines.append(name if len(hops) > 1 else f"{name}, which is responsible itself")
+        else:
+            indent = "   " * (number - 1)
+            lines.append(f"{indent}└─ {name}  by {hop.rule}, {hop.round_trip_ms:.2f} ms")
     return lines
 
 

@@ -12,7 +12,7 @@ from chordial_node.cli.asking import statuses
 from chordial_node.cli.demonstration import Demonstration
 from chordial_node.cli.fleet import Fleet, FleetError
 from chordial_node.cli.options import UsageError, add_verb, host_port
-from chordial_node.cli.output import Output
+from chordial_node.cli.output import Output, Value
 from chordial_node.cli.processes import FleetLock, Processes, end_processes, running_process
 from chordial_node.cli.status import is_ideal, overlay_value, peer_value, show
 
@@ -151,7 +151,8 @@ async def _serve(
     fleet = processes.fleet
     output.say(f"{len(answers)} peers are in the ring after {time.monotonic() - started:.1f} s")
     show(output, fleet, answers)
-    works, shown = True, {}
+    works = True
+    shown: dict[str, Value] = {}
     if not args.no_demo:
         works, shown = await Demonstration(fleet, output).run()
     peers = [peer_value(fleet, *each) for each in zip(fleet.file.peers, answers, strict=True)]

@@ -1,0 +1,26 @@
+"""The result of a run, told to a person."""
+
+from chordial_node.simulation.run import SimulationResult
+
+
+def story(result: SimulationResult) -> str:
+    """Return the lines of a result, the violations among them."""
+    lines = [
+        f"scenario {result.scenario}, seed {result.seed}, {result.peers} peers, "
+        f"{result.minutes:g} minutes",
+        f"lookups  {result.lookups}, {result.lookup_failures} failed, "
+        f"mean {result.mean_hops} hops, 99 % within {result.p99_hops}",
+        f"puts     {result.puts}, {result.puts_acknowledged} acknowledged; "
+        f"gets {result.gets}, {result.gets_answered} answered",
+        f"turns    {result.turns}; {result.frames} frames, {result.bytes} bytes",
+    ]
+    lines += [
+        f"skipped  {each.invariant} {each.times} times: {each.why}" for each in result.skipped
+    ]
+    lines += [
+        f"VIOLATED {each.invariant} at {each.at:.3f} s: {each.what}" for each in result.violations
+    ]
+    if result.is_good:
+        lines.append(f"good     {sum(result.checked.values())} checks, every invariant held")
+    lines.append(f"digest   {result.digest}")
+    return "\n".join(lines)

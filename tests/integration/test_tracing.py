@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from tests.integration.otlp_sink import SinkSpan, otlp_sink
+from tests.integration.rig import LocalFleet, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def whole(spans: list[SinkSpan]) -> bool:
+    """Tell whether a trace has one root and no orphan."""
+    known = {span.span_id for span in spans}
+    roots = [span for span in spans if not span.parent_id]
+    return len(roots) == 1 and all(span.parent_id in known for span in spans if span.parent_id)
+
+
+def test_a_call_is_one_trace_from_the_first_edge_over_each_hop_to_the_second(
+    tmp_path: Path,
+) -> None:
+    fleet = LocalFleet(tmp_path / "state")
+    with otlp_sink() as (endpoint, sink):
+        shown = fleet.command("up", "--once", "--otlp", endpoint, "--sampling", "0", timeout=120.0)
+        call = shown["call"]
+        assert isinstance(call, dict)
+        trace_id = str(call["trace_id"])
+        spans = wait_for(lambda: sink.trace(trace_id) if whole(sink.trace(trace_id)) else None)
+        assert {span.trace_id for span in sink.spans} == {trace_id}, "unsampled work made spans"
+    by_id = {span.span_id: span for span in spans}
+    (root,) = (span for span in spans if not span.parent_id)
+    assert root.name.startswith("INVITE")
+    assert len({span.peer for span in spans}) >= 2, "both edges tell of the call"
+    hops = [span for span in spans if "chordial.overlay.hop" in span.attributes]
+    numbers = sorted(int(span.attributes["chordial.overlay.hop"]) for span in hops)
+    assert numbers == sorted({*range(1, len(set(numbers)) + 1)} & {*numbers})
+    for span in spans:
+        if span.parent_id:
+            assert by_id[span.parent_id].started_ns <= span.started_ns + 50_000_000
+    for hop in hops:
+        assert hop.attributes["chordial.overlay.rule"] in (
+            "self", "connection", "table", "successor", "fallback",
+        )  # fmt: skip
