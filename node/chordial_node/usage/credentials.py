@@ -5,7 +5,6 @@ what is fetched is kept 30 s, misses too, so that a change holds everywhere with
 must prove what is decided in `authentication.py`, never here.
 """
 
-import hashlib
 from collections.abc import Awaitable
 from typing import Protocol
 
@@ -25,6 +24,7 @@ from chordial_node.overlay.messages import (
 )
 from chordial_node.security.derived_keys import KeyRing
 from chordial_node.security.sealing import SealError, open_seal, seal
+from chordial_node.sip.digest import Algorithm, ha1
 
 CACHE_SECONDS = 30.0
 _MOST_CACHED = 50_000
@@ -60,6 +60,12 @@ class Overlay(Protocol):
     def peer_name(self, node: NodeId) -> str:
         """Return the name of a peer, for people."""
 
+    def find_node(self, prefix: bytes) -> NodeId | None:
+        """Return the peer, alive or not, whose Node-ID begins so; None when none is known."""
+
+    def doubt(self, node: NodeId, reason: str) -> None:
+        """Tell the failure detector that a peer did not answer in time."""
+
 
 class Credentials(msgspec.Struct, frozen=True, array_like=True):
     """The digest hashes (HA1) of one user; phones send `user` or `user@domain` as their name."""
@@ -76,18 +82,19 @@ class Credentials(msgspec.Struct, frozen=True, array_like=True):
     def __repr__(self) -> str:
         return f"Credentials({self.user}@{self.domain})"
 
-    def ha1(self, algorithm: bytes, full: bool) -> bytes:
+    def ha1(self, algorithm: Algorithm, full: bool) -> bytes:
         """Return the hash for MD5 or SHA-256, and for the long form of the name or the short."""
-        if algorithm.upper() == b"SHA-256":
+        if algorithm is Algorithm.SHA_256:
             return self.sha256_full if full else self.sha256
         return self.md5_full if full else self.md5
 
 
 def make_credentials(user: str, domain: str, password: str) -> Credentials:
     """Return the hashes of a user's password; the realm is the domain."""
-    names = (user, f"{user}@{domain}")
-    md5 = [_hex(hashlib.md5(_a1(n, domain, password), usedforsecurity=False)) for n in names]
-    sha256 = [_hex(hashlib.sha256(_a1(name, domain, password))) for name in names]
+    names = (user.encode(), f"{user}@{domain}".encode())
+    realm, secret = domain.encode(), password.encode()
+    md5 = [ha1(Algorithm.MD5, name, realm, secret) for name in names]
+    sha256 = [ha1(Algorithm.SHA_256, name, realm, secret) for name in names]
     return Credentials(user, domain, md5[0], md5[1], sha256[0], sha256[1])
 
 
@@ -167,15 +174,3 @@ class CredentialStore:
                 except SealError:
                     self._kernel.counters.seals_unreadable += 1
         return None
-
-
-def _a1(name: str, realm: str, password: str) -> bytes:
-    return f"{name}:{realm}:{password}".encode()
-
-
-class _Hash(Protocol):
-    def hexdigest(self) -> str: ...
-
-
-def _hex(digest: _Hash) -> bytes:
-    return digest.hexdigest().encode()

@@ -50,9 +50,9 @@ class Domains:
             port = 5061 if scheme == b"sips" else 5060
         return (host, port) in self._addresses
 
-    def is_bare_address(self, uri: SipUri) -> bool:
+    def is_bare_address(self, uri: Uri) -> bool:
         """Tell whether a URI names one of our addresses and not our domain: scanners do that."""
-        return uri.host != self.domain and uri.host in self._hosts
+        return isinstance(uri, SipUri) and self.domain != uri.host in self._hosts
 
     def is_ours(self, uri: Uri) -> bool:
         """Tell whether a URI lies in our domain, or names one of our listeners."""

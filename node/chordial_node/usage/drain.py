@@ -35,7 +35,7 @@ class Drain:
         self._leave = leave
         self._timeout = timeout
         self._waiting: list[int] = []
-        self._has_stopped = False
+        self.has_stopped = False
         self.is_draining = False
         """From now on registrations are granted for a minute."""
         self.last_step: Callable[[str], None] = lambda reason: None
@@ -62,7 +62,7 @@ class Drain:
     async def _drain(self) -> None:
         started = self._kernel.now
         calls_until = started + self._timeout * (1.0 - _LEAVE_SHARE)
-        while len(self._dialogs) and self._kernel.now < calls_until and not self._has_stopped:
+        while len(self._dialogs) and self._kernel.now < calls_until and not self.has_stopped:
             await self._kernel.sleep(_LOOK_SECONDS)
         left = max(started + self._timeout - self._kernel.now, 1.0)
         try:
@@ -76,9 +76,9 @@ class Drain:
         return await self._leave()
 
     def _finish(self, reason: str, answer: DrainAnswer | None, *, failed: bool = False) -> None:
-        if self._has_stopped:
+        if self.has_stopped:
             return
-        self._has_stopped = True
+        self.has_stopped = True
         self.last_step(reason)
         for call in self._waiting:
             refused = Refused("unavailable", f"the peer ended before it had left: {reason}")

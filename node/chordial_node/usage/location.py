@@ -139,21 +139,28 @@ class Location:
         self._overlay = overlay
         self._own = own
         self._credentials = credentials
-        self._accepted: dict[tuple[ResourceId, bytes], Binding] = {}
+        self._accepted: dict[ResourceId, dict[bytes, Binding]] = {}
         self._removed: dict[ResourceId, dict[bytes, tuple[int, bytes]]] = {}
         kernel.after(_SWEEP_SECONDS, self._sweep)
 
     @property
     def count(self) -> int:
         """How many bindings this edge has accepted and still answers for."""
-        return len(self._accepted)
+        return sum(map(len, self._accepted.values()))
 
     def accepted(self, resource: ResourceId, device: bytes) -> Binding | None:
         """Return a binding that this edge has accepted, without asking the ring."""
-        binding = self._accepted.get((resource, device))
+        binding = self._accepted.get(resource, {}).get(device)
         if binding is None or binding.expires_at_ms <= self._kernel.wall_ms:
             return None
         return binding
+
+    def device_at(self, resource: ResourceId, listener: int, remote: Address) -> bytes | None:
+        """Return which of an AOR's devices registered here from this address."""
+        for device, binding in self._accepted.get(resource, {}).items():
+            if (binding.registration.listener, binding.registration.remote) == (listener, remote):
+                return device
+        return None
 
     async def find(self, resource: ResourceId, trace: Trace | None = None) -> Bindings:
         """Return the bindings of an AOR as the ring has them; OverlayError when it is silent."""
@@ -224,11 +231,10 @@ class Location:
         live = {binding.device: binding for binding in found.live}
         orders = dict(found.orders)
         for change, entry in zip(changes, entries, strict=True):
-            place = (resource, change.device)
             orders[change.device] = entry.precedence
             live.pop(change.device, None)
             if change.registration is None:
-                self._accepted.pop(place, None)
+                self._forget(resource, change.device)
                 removed = self._removed.setdefault(resource, {})
                 removed[change.device] = (entry.expires_at_ms, entry.precedence)
                 continue
@@ -238,7 +244,7 @@ class Location:
             live[change.device] = binding
             self._removed.get(resource, {}).pop(change.device, None)
             if change.registration.edge == self._own:
-                self._accepted[place] = binding
+                self._accepted.setdefault(resource, {})[change.device] = binding
         return Bindings(found.generation + 1, tuple(live.values()), orders)
 
     def _read(self, resource: ResourceId, answer: FetchAnswer) -> Bindings:
@@ -260,18 +266,24 @@ class Location:
 
     def _note_move(self, resource: ResourceId, binding: Binding) -> None:
         """Learn that a device is elsewhere now, or that the ring remembers what we accepted."""
-        place = (resource, binding.device)
+        accepted = self._accepted.get(resource, {}).get(binding.device)
         if binding.registration.edge == self._own:
-            self._accepted[place] = binding
-        elif place in self._accepted and self._accepted[place].precedence < binding.precedence:
-            del self._accepted[place]
+            self._accepted.setdefault(resource, {})[binding.device] = binding
+        elif accepted is not None and accepted.precedence < binding.precedence:
+            self._forget(resource, binding.device)
+
+    def _forget(self, resource: ResourceId, device: bytes) -> None:
+        devices = self._accepted.get(resource, {})
+        devices.pop(device, None)
+        if not devices:
+            self._accepted.pop(resource, None)
 
     def _sweep(self) -> None:
         now = self._kernel.wall_ms
-        for place in [p for p, each in self._accepted.items() if each.expires_at_ms <= now]:
-            del self._accepted[place]
-        for resource in list(self._removed):
-            removed = self._removed[resource]
+        for resource, devices in list(self._accepted.items()):
+            for device in [each for each, found in devices.items() if found.expires_at_ms <= now]:
+                self._forget(resource, device)
+        for resource, removed in list(self._removed.items()):
             for device in [each for each, (ends, _) in removed.items() if ends <= now]:
                 del removed[device]
             if not removed:

@@ -1,0 +1,80 @@
+"""Who may send an initial request, and to whom (RFC 3261 §16.3, §16.4, sip.md 3, 7, 16).
+
+Whoever claims a From of ours proves it; strangers may call and ask for options. Nothing is routed
+elsewhere: our users only. Requests of calls never come here, their tokens are proof enough.
+"""
+
+import msgspec
+
+from chordial_node.config import SipConfig
+from chordial_node.kernel.tracing import Trace
+from chordial_node.sip.errors import RemoteProtocolError
+from chordial_node.sip.flows import Flow
+from chordial_node.sip.message import Message
+from chordial_node.usage.authentication import Authentication
+from chordial_node.usage.domains import Domains, Whose
+
+_STRANGERS_MAY = (b"INVITE", b"OPTIONS")
+_ANSWERED_HERE = (b"SUBSCRIBE", b"PUBLISH")
+"""Events of a user's own AOR: there is no package here yet, and the phone must not get it back."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """An initial request that may go on."""
+
+    aor: bytes
+    """Who sent it, proven; empty: a stranger."""
+    callee: bytes
+    """The AOR that it is for."""
+    pops: int
+    """Route values to remove: all, they give no rights."""
+
+
+class Admittance:
+    """Admits initial requests of phones."""
+
+    def __init__(self, config: SipConfig, domains: Domains, authentication: Authentication) -> None:
+        """Hold whose domain this is and who proves users."""
+        self._config = config
+        self._domains = domains
+        self._authentication = authentication
+
+    async def admit(self, request: Message, flow: Flow, trace: Trace | None) -> Caller:
+        """Return who calls whom; RemoteProtocolError refuses, or asks for a proof."""
+        whose = self._domains.whose(request.uri)
+        if whose is Whose.UNSUPPORTED:
+            raise RemoteProtocolError(416, "Unsupported URI Scheme")
+        if request.method == b"NOTIFY":
+            raise RemoteProtocolError(481, "Subscription Does Not Exist")
+        if required := request.values(b"proxy-require"):
+            raise RemoteProtocolError(
+                420, "Bad Extension", ((b"Unsupported", b", ".join(required)),)
+            )
+        if self._domains.is_ours(request.from_address.parsed_uri()):
+            aor = await self._proven(request, flow, trace)
+        else:
+            self._check_stranger(request)
+            aor = b""
+        if whose is Whose.ELSEWHERE:
+            raise RemoteProtocolError(403, "Calls to Other Domains Are Off")
+        callee = self._domains.aor(request.uri)
+        if callee is None:
+            raise RemoteProtocolError(404, "Not Found")
+        if callee == aor and request.method in _ANSWERED_HERE:
+            raise RemoteProtocolError(489, "Bad Event")
+        return Caller(aor, callee, len(request.values(b"route")))
+
+    async def _proven(self, request: Message, flow: Flow, trace: Trace | None) -> bytes:
+        claim = self._authentication.claim(request, flow)
+        aor = await self._authentication.prove(claim, request, flow, trace)
+        if self._domains.aor(request.from_address.parsed_uri()) != aor:
+            raise RemoteProtocolError(403, "From Must Be the Authenticated User")
+        return aor
+
+    def _check_stranger(self, request: Message) -> None:
+        if request.to_tag:
+            raise RemoteProtocolError(481, "Call Does Not Exist")
+        if not self._config.foreign_inbound or request.method not in _STRANGERS_MAY:
+            raise RemoteProtocolError(403, "Not for Callers of Other Domains")
+        if self._domains.is_bare_address(request.uri):
+            raise RemoteProtocolError(404, "Not Found")

@@ -1,0 +1,226 @@
+"""How a phone is reached, in this order: its live flow here, its present binding at another peer,
+its contact itself from any peer, or not at all (sip.md 2).
+
+A binding or a side goes in, ways come out. What is sent on a way is written in `rewriting.py`, what
+follows from its answers decided in `fork.py`.
+"""
+
+from collections.abc import Callable, Sequence
+
+from chordial_node.boundary.events import Address
+from chordial_node.config import ListenerConfig, Transport
+from chordial_node.ids import NodeId, ResourceId
+from chordial_node.kernel.tracing import Trace
+from chordial_node.sip.errors import RemoteProtocolError
+from chordial_node.sip.flows import Flow, Flows
+from chordial_node.sip.tokens import NO_DEVICE, DeviceToken, SideToken
+from chordial_node.sip.uri import SipUri, parse_uri
+from chordial_node.usage.credentials import Overlay
+from chordial_node.usage.location import DIRECT, Binding, Bindings, Location
+from chordial_node.usage.sides import Sides, Way, contact_address, transport_of
+
+MOST_BRANCHES = 10
+
+
+class Delivery:
+    """Finds the ways to devices and sides."""
+
+    def __init__(
+        self,
+        own: NodeId,
+        boot: Callable[[], int],
+        listeners: Sequence[ListenerConfig],
+        overlay: Overlay,
+        flows: Flows,
+        location: Location,
+        sides: Sides,
+    ) -> None:
+        """Hold what a way is made of."""
+        self._own = own
+        self._boot = boot
+        self._listeners = listeners
+        self._overlay = overlay
+        self._flows = flows
+        self._location = location
+        self._sides = sides
+
+    # what is known --------------------------------------------------------------------------------
+
+    def levels(
+        self, resource: ResourceId, found: Bindings, *, only_tls: bool, not_to: Flow | None
+    ) -> list[list[list[Way]]]:
+        """Return the ways to an AOR: levels by q, in them devices, to each its ways.
+
+        `not_to` is the flow that a request to one's own AOR came up: it never goes down again.
+        """
+        groups: dict[tuple[int, bytes], list[Way]] = {}
+        for binding in reversed(found.live):
+            registration = binding.registration
+            if only_tls and registration.transport != Transport.TLS.value:
+                continue
+            way = self.way_to(resource, binding)
+            if way is None or way.flow is not_to:
+                continue
+            device = registration.instance or binding.device
+            groups.setdefault((registration.q, device), []).append(way)
+        levels: dict[int, list[list[Way]]] = {}
+        most_wanted = sorted(groups, key=lambda each: -each[0])[:MOST_BRANCHES]
+        for q, device in most_wanted:
+            levels.setdefault(q, []).append(groups[q, device])
+        return list(levels.values())
+
+    def way_to(self, resource: ResourceId, binding: Binding) -> Way | None:
+        """Return the best way to a binding, or None when there is none."""
+        edge = binding.registration.edge
+        if edge == self._own:
+            return self._here(resource, binding) or self._direct(resource, binding)
+        return self._over(edge, resource, binding) or self._direct(resource, binding)
+
+    def is_lost(self, binding: Binding) -> bool:
+        """Tell whether a binding's flow is dead, as far as this peer knows."""
+        registration = binding.registration
+        if registration.edge != self._own:
+            return self._overlay.is_dead(registration.edge) and registration.reach != DIRECT
+        return self.way_to(ResourceId(bytes(16)), binding) is None
+
+    def to_peer(self, node: NodeId) -> Way | None:
+        """Return the way to another peer, for a request whose Route goes on from there."""
+        address = self._overlay.sip_address(node)
+        return None if address is None else Way(self._flows.to_peer(node, address))
+
+    # what the ring is asked for -------------------------------------------------------------------
+
+    async def to_side(self, side: SideToken, trace: Trace | None) -> Way | None:
+        """Return the way to the phone side of a call, or None."""
+        is_own = self._sides.node_of(side) == self._own
+        if is_own and (flow := self._flow_of(side)) is not None:
+            return Way(flow, side=side)
+        if side.device != NO_DEVICE:
+            way = await self._to_device(side.resource, side.device, None, trace)
+            if way is not None:
+                return way
+        if transport_of(side) is not Transport.UDP or is_own:
+            return None
+        return self._to_address(side)
+
+    async def to_device(
+        self, token: DeviceToken, asked_by: NodeId | None, trace: Trace | None
+    ) -> Way | None:
+        """Return the way to a device that another peer asks for, never back to that peer."""
+        return await self._to_device(token.resource, token.device, asked_by, trace)
+
+    async def _to_device(
+        self, resource: ResourceId, device: bytes, asked_by: NodeId | None, trace: Trace | None
+    ) -> Way | None:
+        held = self._location.accepted(resource, device)
+        if held is not None and (way := self._here(resource, held)) is not None:
+            return _unchanged(way)
+        found = (await self._location.find(resource, trace)).get(device)
+        if found is None:
+            return None
+        if found.registration.edge == asked_by:
+            way = self._direct(resource, found)
+        else:
+            way = self.way_to(resource, found)
+        return None if way is None else _unchanged(way)
+
+    # the ways themselves --------------------------------------------------------------------------
+
+    def _here(self, resource: ResourceId, binding: Binding) -> Way | None:
+        """(a): the flow of a binding that this edge accepted, if it lives."""
+        registration = binding.registration
+        listener = registration.listener
+        if not self._speaks(listener, registration.transport):
+            return None
+        flow: Flow | None
+        if registration.transport == Transport.UDP.value:
+            flow = self._flows.datagram(listener, _target(binding))
+        elif registration.boot == self._boot():
+            flow = self._flows.find_connection(listener, registration.remote)
+        else:
+            flow = None
+        if flow is None or flow.is_dead:
+            return None
+        return self._to_phone(flow, resource, binding)
+
+    def _over(self, node: NodeId, resource: ResourceId, binding: Binding) -> Way | None:
+        """(b): the peer that holds the flow, if it lives."""
+        address = self._overlay.sip_address(node) if self._overlay.is_alive(node) else None
+        if address is None:
+            return None
+        flow = self._flows.to_peer(node, address)
+        device = DeviceToken(resource, binding.device)
+        return Way(flow, binding.registration.contact, device)
+
+    def _direct(self, resource: ResourceId, binding: Binding) -> Way | None:
+        """(c): the contact's own address, which was the source of the REGISTER."""
+        registration = binding.registration
+        if registration.reach != DIRECT:
+            return None
+        host, port = _target(binding)
+        listener = self._listener(registration.transport, host, registration.listener)
+        if listener is None:
+            return None
+        flow = self._open(listener, (host, port))
+        return None if flow.is_dead else self._to_phone(flow, resource, binding)
+
+    def _to_phone(self, flow: Flow, resource: ResourceId, binding: Binding) -> Way:
+        side = self._sides.side(flow, flow.remote, resource, binding.device)
+        registration = binding.registration
+        return Way(flow, registration.contact, None, registration.path, side)
+
+    def _flow_of(self, side: SideToken) -> Flow | None:
+        transport = transport_of(side)
+        if not self._speaks(side.listener, transport.value):
+            return None
+        remote = (side.host, side.port)
+        if transport is not Transport.UDP:
+            return self._flows.find_connection(side.listener, remote)
+        flow = self._flows.datagram(side.listener, remote)
+        return None if flow.is_dead else flow
+
+    def _to_address(self, side: SideToken) -> Way | None:
+        """Stand in for a dead peer whose phone never registered: its address is all there is."""
+        listener = self._listener(Transport.UDP.value, side.host, side.listener)
+        if listener is None:
+            return None
+        return Way(self._flows.datagram(listener, (side.host, side.port)), side=side)
+
+    def _open(self, listener: int, address: Address) -> Flow:
+        if self._listeners[listener].transport is Transport.UDP:
+            return self._flows.datagram(listener, address)
+        found = self._flows.find_connection(listener, address)
+        return found or self._flows.connect(listener, address)
+
+    def _speaks(self, listener: int, transport: str) -> bool:
+        return (
+            listener < len(self._listeners)
+            and self._listeners[listener].transport.value == transport
+        )
+
+    def _listener(self, transport: str, host: str, preferred: int) -> int | None:
+        """Return our listener of a transport and an address family."""
+        fitting = [
+            number
+            for number, listener in enumerate(self._listeners)
+            if listener.transport.value == transport
+            and (":" in listener.bind.host) == (":" in host)
+        ]
+        return preferred if preferred in fitting else fitting[0] if fitting else None
+
+
+def _target(binding: Binding) -> Address:
+    """Where a phone takes requests: its contact when that can be sent to, else its source."""
+    registration = binding.registration
+    if registration.reach != DIRECT:
+        return registration.remote
+    try:
+        contact = parse_uri(registration.contact)
+    except RemoteProtocolError:
+        return registration.remote
+    return contact_address(contact) if isinstance(contact, SipUri) else registration.remote
+
+
+def _unchanged(way: Way) -> Way:
+    """The same way for a request whose Request-URI stands already: in a dialog, or by a peer."""
+    return Way(way.flow, None, way.device, way.path, way.side)

@@ -1,0 +1,221 @@
+"""The stateful proxy: who may send what, where it goes, and what is answered (RFC 3261 §16).
+
+A request follows tokens of its own Call-ID, a call in progress, or, as an initial one, the
+location of a user of ours; it is no relay for anything else (sip.md 3, 7, 16). How a phone is
+reached stands in `delivery.py`, what becomes of branches in `fork.py`.
+"""
+
+from chordial_node.boundary.notices import CallAnswered, CallRouted
+from chordial_node.config import SipConfig
+from chordial_node.ids import NodeId
+from chordial_node.kernel.kernel import Kernel
+from chordial_node.kernel.tracing import Trace
+from chordial_node.sip.errors import RemoteProtocolError
+from chordial_node.sip.flows import Flow
+from chordial_node.sip.message import Message
+from chordial_node.sip.transactions import ServerTransaction, Transactions
+from chordial_node.usage.admittance import Admittance
+from chordial_node.usage.credentials import CredentialStore, Overlay
+from chordial_node.usage.delivery import Delivery
+from chordial_node.usage.dialogs import Dialogs
+from chordial_node.usage.domains import resource_of
+from chordial_node.usage.fork import Fork
+from chordial_node.usage.location import Location
+from chordial_node.usage.rewriting import MAX_BREADTH, Passage, Rewriting
+from chordial_node.usage.routes import Onward, Routes
+from chordial_node.usage.sides import Way
+
+PendingKey = tuple[bytes, bytes, int, bytes]
+"""Call-ID, From tag, CSeq and device: one INVITE, by whatever peer it comes (sip.md 9)."""
+
+
+class Proxy:
+    """Forwards requests, and keeps the forks that are not over."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        config: SipConfig,
+        overlay: Overlay,
+        transactions: Transactions,
+        admittance: Admittance,
+        credentials: CredentialStore,
+        location: Location,
+        delivery: Delivery,
+        routes: Routes,
+        rewriting: Rewriting,
+        dialogs: Dialogs,
+    ) -> None:
+        """Hold the services that a request goes through."""
+        self._kernel = kernel
+        self._config = config
+        self._overlay = overlay
+        self._transactions = transactions
+        self._admittance = admittance
+        self._credentials = credentials
+        self._location = location
+        self._delivery = delivery
+        self._routes = routes
+        self._rewriting = rewriting
+        self._dialogs = dialogs
+        self._forks: dict[ServerTransaction, Fork] = {}
+        self._pending: dict[PendingKey, Fork] = {}
+
+    async def serve(self, transaction: ServerTransaction) -> None:
+        """Forward a request; RemoteProtocolError and OverlayError say why it is refused.
+
+        The fork exists before anything is looked up: a CANCEL may come at any time.
+        """
+        request, flow = transaction.request, transaction.flow
+        onward = self._routes.of(request, flow)
+        fork = self._fork(transaction, onward)
+        try:
+            if onward is not None:
+                await self._follow(fork, onward, transaction)
+            else:
+                await self._initial(fork, transaction)
+        except Exception:
+            self._forget(fork)
+            raise
+
+    async def acknowledge(self, flow: Flow, ack: Message) -> None:
+        """Pass the ACK of a 2xx on; one that follows no call is dropped."""
+        onward = self._routes.of(ack, flow)
+        if onward is None or ack.max_forwards == 0:
+            return
+        way = await self._routes.way(onward, flow, None)
+        if way is None:
+            return
+        branch = self._transactions.new_branch()
+        self._transactions.send_stateless(
+            self._rewriting.forwarded(onward.passage, way, branch, None), way.flow
+        )
+
+    def cancel(self, transaction: ServerTransaction) -> None:
+        """Take the CANCEL of a request that may be anywhere between here and its answer."""
+        fork = self._forks.get(transaction)
+        if fork is not None:
+            fork.cancel(transaction)
+
+    def on_member_dead(self, node: NodeId) -> None:
+        """End what went through a peer that died."""
+        for fork in list(dict.fromkeys(self._forks.values())):
+            fork.on_member_dead(node)
+
+    # along a call ---------------------------------------------------------------------------------
+
+    async def _follow(self, fork: Fork, onward: Onward, transaction: ServerTransaction) -> None:
+        request, flow = transaction.request, transaction.flow
+        if request.method == b"INVITE":
+            transaction.trying()
+        if onward.routed.device is not None and request.method == b"INVITE":
+            key = _pending_key(request, onward.routed.device.device)
+            pending = self._pending.get(key)
+            if pending is not None and not pending.is_over and not request.to_tag:
+                self._forks[transaction] = pending
+                pending.attach(transaction)
+                return
+            self._pending[key] = fork
+        way = await self._routes.way(onward, flow, transaction.trace)
+        if request.method == b"BYE":
+            self._dialogs.note_bye(request)
+        if way is not None and way.flow is flow and not flow.is_peer:
+            way = None  # a request never goes down the flow it came up (sip.md 18)
+        self._begin(fork, onward.passage, [[[way]]] if way is not None else [], transaction)
+
+    # to a user of ours ----------------------------------------------------------------------------
+
+    async def _initial(self, fork: Fork, transaction: ServerTransaction) -> None:
+        request, flow, trace = transaction.request, transaction.flow, transaction.trace
+        caller = await self._admittance.admit(request, flow, trace)
+        if fork.is_cancelled:
+            return
+        if request.method == b"INVITE":
+            transaction.trying()
+        resource = resource_of(caller.callee)
+        found = await self._location.find(resource, trace)
+        if fork.is_cancelled:
+            return
+        levels = self._delivery.levels(
+            resource,
+            found,
+            only_tls=request.target[:5].lower() == b"sips:",
+            not_to=flow if caller.aor == caller.callee else None,
+        )
+        self._routes.refuse_loops(request, levels)
+        if not levels and caller.aor and await self._credentials.of(resource, trace) is None:
+            raise RemoteProtocolError(404, "Not Found")
+        widest = max((len(level) for level in levels), default=1)
+        breadth = _breadth_of(request)
+        if breadth < widest:
+            raise RemoteProtocolError(440, "Max-Breadth Exceeded")
+        passage = Passage(
+            request,
+            flow,
+            pops=caller.pops,
+            side=self._routes.caller_side(request, flow, caller.aor),
+            aor=caller.aor,
+            is_stranger=not caller.aor,
+            breadth=breadth // widest,
+        )
+        if request.method == b"INVITE":
+            self._kernel.emit(CallRouted(branches=sum(map(len, levels))))
+        self._begin(fork, passage, levels, transaction)
+
+    # forks ----------------------------------------------------------------------------------------
+
+    def _begin(
+        self,
+        fork: Fork,
+        passage: Passage,
+        levels: list[list[list[Way]]],
+        transaction: ServerTransaction,
+    ) -> None:
+        def build(way: Way, trace: Trace | None) -> Message:
+            branch = self._transactions.new_branch()
+            return self._rewriting.forwarded(passage, way, branch, trace)
+
+        if transaction.method == b"INVITE":
+            fork.on_answer = lambda response: self._on_answer(fork, response)
+        fork.begin(levels, build)
+
+    def _fork(self, transaction: ServerTransaction, onward: Onward | None) -> Fork:
+        request, flow = transaction.request, transaction.flow
+        if flow.is_peer:
+            nothing_left = 430
+        elif onward is not None or request.to_tag:
+            nothing_left = 408
+        else:
+            nothing_left = 480
+        fork = Fork(
+            self._kernel,
+            self._transactions,
+            transaction,
+            self._forget,
+            self._config.ring_timeout_seconds,
+            nothing_left,
+        )
+        fork.on_silence = lambda node: self._overlay.doubt(node, "no answer over SIP")
+        self._forks[transaction] = fork
+        return fork
+
+    def _forget(self, fork: Fork) -> None:
+        for upper in fork.uppers:
+            self._forks.pop(upper, None)
+        for key in [key for key, each in self._pending.items() if each is fork]:
+            del self._pending[key]
+
+    def _on_answer(self, fork: Fork, response: Message) -> None:
+        upper = fork.upper
+        began = self._dialogs.note_answer(upper.request, response)
+        if began and not upper.flow.is_peer:
+            self._kernel.emit(CallAnswered(seconds=self._kernel.now - fork.started))
+
+
+def _pending_key(request: Message, device: bytes) -> PendingKey:
+    return request.call_id, request.from_tag, request.cseq.number, device
+
+
+def _breadth_of(request: Message) -> int:
+    value = request.first(b"max-breadth") or b""
+    return min(int(value), MAX_BREADTH) if value.isdigit() and len(value) < 6 else MAX_BREADTH
