@@ -192,7 +192,8 @@ class Copies:
                 await done
         else:
             done.resolve(None)
-        if not ranges.are_met(criteria, inquiry.answered):
+        is_met = ranges.are_met(criteria, inquiry.answered)
+        if not is_met:
             if ranges.is_starting:
                 reason = "copies that may know more are not back yet"
                 raise OverlayError(ErrorCode.STORE_UNAVAILABLE, reason, retry_after=0.5)
@@ -200,8 +201,11 @@ class Copies:
         items = [item for found in inquiry.found.values() for item in found]
         taken = self.take(items, as_owner=True)
         self._kernel.counters.values_repaired += len(taken.changed)
-        if owed := self._held_by_too_few(resource, inquiry.found):
+        owed = self._held_by_too_few(resource, inquiry.found)
+        if owed and is_met:
             await self.spread(owed, taken.written, trace)
+        elif owed:
+            self.on_missed()  # a phone must be callable where it is: repair follows
         if ranges.epoch == epoch:
             ranges.note_key(resource)
 

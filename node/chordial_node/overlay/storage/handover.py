@@ -62,21 +62,25 @@ class Handover:
             reason = "the range could not be handed over in time: the disk is kept"
             self._kernel.emit(RangeDegraded(reason=reason))
             return 0
+        await self._give(own_range, is_in_step=True)
         entries = sum(
             len(self._values.entries(*place)) for place in self._values.places(*own_range)
         )
         self._kernel.emit(RangeHandedOver(to=self._ring.successors[0], entries=entries))
         return entries
 
-    async def _give(self, own_range: tuple[bytes, bytes]) -> bool:
-        """Bring the set to be in step; True when its owner and a majority of it hold everything."""
+    async def _give(self, own_range: tuple[bytes, bytes], *, is_in_step: bool = False) -> bool:
+        """Bring the set to be in step; True when its owner and a majority of it hold everything.
+
+        Once it is, that set is announced alone: nobody needs to be asked any more who left.
+        """
         takers = self._ring.successors[: self._config.copies]
         if not takers:
             return False
         outcomes: dict[NodeId, Outcome] = {}
         ended = Quorum(self._kernel, len(takers), len(takers))
         for node in takers:
-            self._kernel.start(self._give_to(node, own_range, outcomes, ended))
+            self._kernel.start(self._give_to(node, own_range, is_in_step, outcomes, ended))
         await ended.reached
         holding = [node for node in takers if node in outcomes and outcomes[node].is_held]
         is_current = takers == self._ring.successors[: self._config.copies]
@@ -86,6 +90,7 @@ class Handover:
         self,
         node: NodeId,
         own_range: tuple[bytes, bytes],
+        is_in_step: bool,
         outcomes: dict[NodeId, Outcome],
         ended: Quorum,
     ) -> None:
@@ -95,7 +100,7 @@ class Handover:
                 node,
                 *own_range,
                 as_owner=True,
-                sets=(*self._ranges.announcement(), takers),
+                sets=(takers,) if is_in_step else (*self._ranges.announcement(), takers),
                 handover=True,
             )
         finally:

@@ -8,7 +8,7 @@ asking it again is always right. Rules, order, sets and repair have files of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from chordial_node.boundary.notices import StoreAcknowledged
 from chordial_node.config import OverlayConfig
@@ -258,8 +258,10 @@ class Storage:
         """
         if self._journal.is_failing:
             await self._journal.settled()  # raises
-        if self._values.count + len(request.items) > self._config.max_entries:
-            raise OverlayError(ErrorCode.BUSY, "the store is full", retry_after=10.0)
+        self._check_count(
+            self._values.entry(item.resource, item.kind, item.entry.key) is None
+            for item in request.items
+        )
         taken = self._copies.take(request.items, as_owner=False)
         await taken.written
         if not request.handover:
@@ -290,11 +292,14 @@ class Storage:
             raise OverlayError(
                 ErrorCode.STORE_UNAVAILABLE, self._journal.reason, ACKNOWLEDGE_SECONDS
             )
-        new = sum(
+        self._check_count(
             self._values.entry(request.resource, data.kind, entry.key) is None
             for data in request.kinds
             for entry in data.entries
         )
+
+    def _check_count(self, are_new: Iterable[bool]) -> None:
+        new = sum(are_new)
         if new and self._values.count + new > self._config.max_entries:
             raise OverlayError(ErrorCode.BUSY, "the store is full", retry_after=10.0)
 
