@@ -65,10 +65,12 @@ class Action(Enum):
     REPEAT_TIMER_G = "set timer G twice as long, at most T2"
     STOP_TIMER_A = "stop timer A"
     STOP_TIMER_B = "stop timer B"
+    STOP_TIMER_D = "stop timer D"
     STOP_TIMER_E = "stop timer E"
     STOP_TIMER_F = "stop timer F"
     STOP_TIMER_G = "stop timer G"
     STOP_TIMER_H = "stop timer H"
+    STOP_TIMER_J = "stop timer J"
     START_TIMER_A = "start timer A"
     START_TIMER_B = "start timer B"
     START_TIMER_D = "start timer D"
@@ -87,8 +89,6 @@ Step = tuple[State, tuple[Action, ...]]
 Table = Mapping[tuple[State, Input], Step]
 
 _END: Step = (State.TERMINATED, ())
-_TIMED_OUT: Step = (State.TERMINATED, (Action.TELL_TIMEOUT,))
-_BROKEN: Step = (State.TERMINATED, (Action.TELL_TRANSPORT_ERROR,))
 _NO_A_B = (Action.STOP_TIMER_A, Action.STOP_TIMER_B)
 _NO_E_F = (Action.STOP_TIMER_E, Action.STOP_TIMER_F)
 _CLIENT_OK: Step = (
@@ -133,7 +133,10 @@ INVITE_CLIENT: Table = MappingProxyType(
         (State.PROCEEDING, Input.SUCCESS): _CLIENT_OK,
         (State.PROCEEDING, Input.FAILURE): _CLIENT_FAILED,
         (State.COMPLETED, Input.FAILURE): (State.COMPLETED, (Action.SEND_ACK,)),
-        (State.COMPLETED, Input.TRANSPORT_ERROR): _BROKEN,
+        (State.COMPLETED, Input.TRANSPORT_ERROR): (
+            State.TERMINATED,
+            (Action.STOP_TIMER_D, Action.TELL_TRANSPORT_ERROR),
+        ),
         (State.COMPLETED, Input.TIMER_D): _END,
         (State.ACCEPTED, Input.SUCCESS): (State.ACCEPTED, (Action.PASS_RESPONSE,)),
         (State.ACCEPTED, Input.TIMER_M): _END,
@@ -235,9 +238,15 @@ NON_INVITE_SERVER: Table = MappingProxyType(
         (State.PROCEEDING, Input.PROVISIONAL): (State.PROCEEDING, (Action.SEND_RESPONSE,)),
         (State.PROCEEDING, Input.SUCCESS): _SERVER_DONE,
         (State.PROCEEDING, Input.FAILURE): _SERVER_DONE,
-        (State.PROCEEDING, Input.TRANSPORT_ERROR): _BROKEN,
+        (State.PROCEEDING, Input.TRANSPORT_ERROR): (
+            State.TERMINATED,
+            (Action.TELL_TRANSPORT_ERROR,),
+        ),
         (State.COMPLETED, Input.REQUEST): (State.COMPLETED, (Action.REPEAT_RESPONSE,)),
-        (State.COMPLETED, Input.TRANSPORT_ERROR): _BROKEN,
+        (State.COMPLETED, Input.TRANSPORT_ERROR): (
+            State.TERMINATED,
+            (Action.STOP_TIMER_J, Action.TELL_TRANSPORT_ERROR),
+        ),
         (State.COMPLETED, Input.TIMER_J): _END,
     }
 )
