@@ -73,6 +73,7 @@ class Driver:
         self._timer: Armed | None = None
         self._timer_due = math.inf
         self._is_running = False
+        self._has_begun = False
         self._is_stopped = False
 
     @property
@@ -80,10 +81,18 @@ class Driver:
         """Seconds to add to the monotonic clock to get Unix time."""
         return self._wall_offset
 
+    def begin(self, started: Event) -> None:
+        """Hand the core its first event, then what has been told since the driver was made."""
+        self._has_begun = True
+        self._waiting.appendleft(started)
+        self._run()
+
     def tell(self, event: Event) -> None:
         """Hand an event to the core, now or as soon as the present turn ends."""
+        if self._is_stopped:
+            return
         self._waiting.append(event)
-        if not self._is_running and not self._is_stopped:
+        if self._has_begun and not self._is_running:
             self._run()
 
     def stop(self) -> None:

@@ -13,9 +13,12 @@ from chordial_node.boundary.events import (
     FrameWritten,
     LinkLost,
     LoopLagged,
+    Started,
 )
 from chordial_node.boundary.notices import StateChanged
 from chordial_node.driver import Driver
+
+STARTED = Started(1_000.0, ())
 
 
 class Timer:
@@ -67,6 +70,7 @@ class Rig:
             clock=lambda: self.now,
             wall_clock=lambda: self.now + self.wall_offset,
         )
+        self.driver.begin(STARTED)
 
     def call_later(self, delay: float, ring: Callable[[], None]) -> Timer:
         self.timers.append(Timer(self.now + delay, ring))
@@ -107,7 +111,7 @@ def test_an_event_told_by_an_effect_waits_until_the_turn_is_performed(rig: Rig) 
     rig.core.answers[LinkLost] = [WriteFrame(2, b"a"), CloseLink(4)]
     rig.core.answers[FrameWritten] = [CloseLink(2)]
     rig.driver.tell(LinkLost(4, "gone"))
-    assert [event for _, event in rig.core.told] == [LinkLost(4, "gone"), FrameWritten(2)]
+    assert [event for _, event in rig.core.told[1:]] == [LinkLost(4, "gone"), FrameWritten(2)]
     assert rig.performed == [WriteFrame(2, b"a"), CloseLink(4), CloseLink(2)]
 
 
@@ -136,7 +140,7 @@ def test_a_late_deadline_is_told_as_lag_before_anything_due_can_fire(rig: Rig) -
     rig.core.due = 102.0
     rig.driver.tell(FrameReceived(1, b""))
     rig.ring(late=0.5)
-    (first, lagged), (second, reached) = rig.core.told[1:]
+    (first, lagged), (second, reached) = rig.core.told[2:]
     assert lagged == LoopLagged(0.5)
     assert first < 102.0
     assert (second, reached) == (102.5, DeadlineReached())
@@ -147,14 +151,14 @@ def test_what_arrives_after_a_stall_finds_the_lag_told(rig: Rig) -> None:
     rig.driver.tell(FrameReceived(1, b""))
     rig.now = 103.0
     rig.driver.tell(FrameReceived(1, b"x"))
-    assert [event for _, event in rig.core.told[1:]] == [LoopLagged(1.0), FrameReceived(1, b"x")]
+    assert [event for _, event in rig.core.told[2:]] == [LoopLagged(1.0), FrameReceived(1, b"x")]
 
 
 def test_a_deadline_met_within_the_allowance_is_no_lag(rig: Rig) -> None:
     rig.core.due = 102.0
     rig.driver.tell(FrameReceived(1, b""))
     rig.ring(late=0.015)
-    assert [event for _, event in rig.core.told[1:]] == [DeadlineReached()]
+    assert [event for _, event in rig.core.told[2:]] == [DeadlineReached()]
 
 
 def test_a_set_wall_clock_is_told_once(rig: Rig) -> None:
@@ -183,5 +187,15 @@ def test_a_stopped_pump_tells_nothing_more(rig: Rig) -> None:
     rig.driver.tell(FrameReceived(1, b""))
     rig.driver.stop()
     rig.driver.tell(FrameReceived(1, b"late"))
-    assert len(rig.core.told) == 1
+    assert len(rig.core.told) == 2
     assert rig.armed == []
+
+
+def test_what_is_told_before_the_beginning_follows_the_first_event() -> None:
+    core = NotingCore()
+    timer = Timer(0.0, lambda: None)
+    driver = Driver(core, {}, print, print, lambda _, __: timer, clock=lambda: 1.0)
+    driver.tell(FrameReceived(1, b"early"))
+    assert core.told == []
+    driver.begin(STARTED)
+    assert core.told == [(1.0, STARTED), (1.0, FrameReceived(1, b"early"))]

@@ -1,0 +1,108 @@
+"""Who this peer is: PEM files and the overlay's keys, read once at start and checked together.
+
+What a certificate or key means is `security`'s affair; here every problem gets the name of the
+field and the file, and what to do.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from chordial_node.config import ConfigError, IdentityConfig
+from chordial_node.ids import NodeId
+from chordial_node.security.authority import public_key_of
+from chordial_node.security.certificates import IdentityError, Role, TlsCredentials, Trust
+from chordial_node.security.derived_keys import KeyRing, OverlayKey
+
+
+class PeerIdentity(msgspec.Struct, frozen=True):
+    """What the files say, checked."""
+
+    node: NodeId
+    credentials: TlsCredentials
+    trust: Trust
+    keys: KeyRing
+    not_after: float
+    """Unix time at which the certificate ends."""
+
+
+class _KeysFile(msgspec.Struct, forbid_unknown_fields=True):
+    current: int
+    keys: dict[str, str]
+
+
+def read_identity(identity: IdentityConfig, overlay_name: str, now: float) -> PeerIdentity:
+    """Return who this peer is; ConfigError names every file that cannot be used, and why."""
+    problems: list[str] = []
+    certificate = _read("identity.certificate", identity.certificate, problems)
+    private_key = _read("identity.key", identity.key, problems)
+    trusted = _read("identity.trusted", identity.trusted, problems)
+    keys_text = _read("identity.overlay_keys", identity.overlay_keys, problems)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    trust = _trust(identity.trusted, overlay_name, trusted)
+    try:
+        shown = trust.identity_of(certificate, now, (Role.PEER,))
+    except IdentityError as error:
+        raise ConfigError(f"identity.certificate {identity.certificate}: {error}") from error
+    try:
+        public_key = public_key_of(private_key)
+    except ValueError as error:
+        raise ConfigError(f"identity.key {identity.key}: {error}") from error
+    if public_key != shown.public_key:
+        raise ConfigError(
+            f"identity.key {identity.key} is not the key of the certificate"
+            f" {identity.certificate}: put the two that were made together side by side"
+        )
+    assert shown.node_id is not None
+    return PeerIdentity(
+        node=shown.node_id,
+        credentials=TlsCredentials(certificate, private_key, trusted),
+        trust=trust,
+        keys=_key_ring(identity.overlay_keys, overlay_name, keys_text),
+        not_after=shown.not_after,
+    )
+
+
+def read_overlay_keys(path: str, overlay_name: str) -> KeyRing:
+    """Read the overlay's numbered keys alone; ConfigError says what is wrong."""
+    problems: list[str] = []
+    text = _read("overlay keys", path, problems)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return _key_ring(path, overlay_name, text)
+
+
+def _read(field: str, path: str, problems: list[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        problems.append(f"{field}: {path or 'an empty path'} cannot be read: {error.strerror}")
+        return b""
+
+
+def _trust(path: str, overlay_name: str, bundle: bytes) -> Trust:
+    try:
+        return Trust(overlay_name, bundle)
+    except ValueError as error:
+        raise ConfigError(f"identity.trusted {path}: {error}") from error
+
+
+def _key_ring(path: str, overlay_name: str, text: bytes) -> KeyRing:
+    try:
+        file = msgspec.json.decode(text, type=_KeysFile)
+        by_number = {
+            int(number): OverlayKey(int(number), bytes.fromhex(secret))
+            for number, secret in file.keys.items()
+        }
+        present = by_number.pop(file.current)
+        return KeyRing(overlay_name, [present, *by_number.values()])
+    except KeyError as error:
+        raise ConfigError(
+            f"identity.overlay_keys {path}: the current key, number {error}, is not among its keys"
+        ) from error
+    except ValueError as error:  # msgspec's errors are
+        raise ConfigError(
+            f"identity.overlay_keys {path}: {error};"
+            ' expected is {"current": 1, "keys": {"1": "64 HEX DIGITS"}}'
+        ) from error
