@@ -71,6 +71,13 @@ class Table:
         member = self._members.get(node)
         return member is not None and member.record.rank not in _LIVE
 
+    def find(self, prefix: bytes) -> NodeId | None:
+        """Return the peer whose Node-ID begins so, a live one if there is one."""
+        index = bisect_left(self._live, prefix)
+        if index < len(self._live) and self._live[index].startswith(prefix):
+            return self._live[index]
+        return min((each for each in self._members if each.startswith(prefix)), default=None)
+
     # changes: only ring/membership.py makes them
 
     def merge(self, record: MemberRecord, now: float = 0.0) -> bool:

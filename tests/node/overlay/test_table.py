@@ -121,3 +121,10 @@ def test_a_snapshot_of_the_living_does_not_change() -> None:
     table.merge(record(3, rank=Rank.DEAD))
     assert before == [node(3), node(5)]
     assert table.live_ids() == [node(4), node(5)]
+
+
+def test_a_peer_is_found_by_the_first_bytes_of_its_node_id() -> None:
+    table, _ = merged([record(3, rank=Rank.DEAD), record(5), record(7)])
+    assert table.find(node(5)[:6]) == node(5)
+    assert table.find(node(3)[:6]) == node(3)
+    assert table.find(node(4)[:6]) is None
