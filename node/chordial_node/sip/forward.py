@@ -10,6 +10,8 @@ from chordial_node.sip.headers import SINGLE, split_spans
 from chordial_node.sip.message import Message
 
 _Edit = tuple[int, int, bytes]
+_Kept = tuple[int, int, int, list[tuple[int, int]], list[bool]]
+"""A header line, its values in `raw`, and which of them are kept."""
 
 
 class Forward:
@@ -23,7 +25,7 @@ class Forward:
         self._edits: list[_Edit] = []
         self._pushed: dict[bytes, list[bytes]] = {}
         self._added: list[bytes] = []
-        self._kept: dict[bytes, list[list[bool]]] = {}
+        self._kept: dict[bytes, list[_Kept]] = {}
         self._body: bytes | None = None
 
     def replace_uri(self, uri: bytes) -> None:
@@ -62,9 +64,7 @@ class Forward:
 
     def pop(self, name: bytes, count: int = 1) -> None:
         """Take the topmost values of a header away."""
-        if not count:
-            return
-        for flags in self._flags(name):
+        for *_, flags in self._keeping(name):
             for i, kept in enumerate(flags):
                 if count and kept:
                     flags[i] = False
@@ -72,17 +72,15 @@ class Forward:
 
     def remove(self, name: bytes) -> None:
         """Take a header away altogether."""
-        for flags in self._flags(name):
+        for *_, flags in self._keeping(name):
             flags[:] = [False] * len(flags)
 
     def remove_values(self, name: bytes, unwanted: Callable[[bytes], bool]) -> None:
-        """Take those values of a header away that are unwanted."""
+        """Take those values of a header away that are unwanted, seen without spaces around."""
         raw = self._message.raw
-        for (_, start, end), flags in zip(
-            self._message.places(name), self._flags(name), strict=True
-        ):
-            for i, (first, last) in enumerate(_spans(name, raw[start:end])):
-                if unwanted(raw[start + first : start + last]):
+        for *_, spans, flags in self._keeping(name):
+            for i, (first, last) in enumerate(spans):
+                if unwanted(raw[first:last].strip()):
                     flags[i] = False
 
     def replace_body(self, body: bytes) -> None:
@@ -105,9 +103,8 @@ class Forward:
             places = message.places(name)
             place = places[0][0] if places else raw.index(b"\r\n") + 2
             edits.append((place, place, b"".join(reversed(lines))))
-        if self._kept:
-            for name, kept in self._kept.items():
-                self._cut(name, kept)
+        for kept in self._kept.values():
+            self._cut(kept)
         if message.marked_via is not None and b"via" not in self._kept:
             edits.append(message.marked_via)
         if self._added:
@@ -124,37 +121,33 @@ class Forward:
             parts += (raw[position : message.body_start], self._body)
         return b"".join(parts)
 
-    def _flags(self, name: bytes) -> list[list[bool]]:
-        """For each line of a header, which of its values are kept."""
-        flags = self._kept.get(name)
-        if flags is None:
+    def _keeping(self, name: bytes) -> list[_Kept]:
+        """The lines of a header with the values that are still kept."""
+        kept = self._kept.get(name)
+        if kept is None:
             raw = self._message.raw
-            flags = [
-                [True] * len(_spans(name, raw[value:end]))
-                for _, value, end in self._message.places(name)
-            ]
-            self._kept[name] = flags
-        return flags
+            kept = []
+            for line, value, end in self._message.places(name):
+                spans = _spans(name, raw, value, end)
+                kept.append((line, value, end, spans, [True] * len(spans)))
+            self._kept[name] = kept
+        return kept
 
-    def _cut(self, name: bytes, kept: list[list[bool]]) -> None:
+    def _cut(self, kept: list[_Kept]) -> None:
         raw = self._message.raw
-        for (line, value, end), flags in zip(self._message.places(name), kept, strict=True):
-            if all(flags):
-                continue
-            if not any(flags):
+        for line, value, end, spans, flags in kept:
+            if True not in flags:
                 self._edits.append((line, end + 2, b""))
-                continue
-            spans = [
-                raw[value + first : value + last]
-                for (first, last), keep in zip(_spans(name, raw[value:end]), flags, strict=True)
-                if keep
-            ]
-            self._edits.append((value, end, b" " + b", ".join(spans)))
+            elif False in flags:
+                left = [raw[a:b] for (a, b), keep in zip(spans, flags, strict=True) if keep]
+                self._edits.append((value, end, b" " + b", ".join(left)))
 
 
 def _place(edit: _Edit) -> tuple[int, int]:
     return edit[0], edit[1]
 
 
-def _spans(name: bytes, value: bytes) -> list[tuple[int, int]]:
-    return [(0, len(value))] if name in SINGLE else split_spans(value)
+def _spans(name: bytes, raw: bytes, value: int, end: int) -> list[tuple[int, int]]:
+    if name in SINGLE or raw.find(b",", value, end) < 0:
+        return [(value, end)]
+    return [(value + first, value + last) for first, last in split_spans(raw[value:end])]

@@ -53,6 +53,9 @@ _SOURCE_PARAMS = re.compile(
     rb";\s*+(?:rport|received)\s*+(?:=\s*+[^;\s,]*+\s*+)?(?=;|$)", re.IGNORECASE
 )
 
+MAX_LINES = 512
+"""More header lines than any honest message has: bounds the work for one message."""
+
 Line = tuple[int, int, int]
 """A header line: where it starts, where its value starts, where it ends (before CRLF)."""
 
@@ -95,10 +98,10 @@ class Message:
         self.body_start = min(head_end + 4, len(raw))
         head = raw[:head_end]
         lines = head.split(b"\r\n")
-        self._read_start_line(lines[0])
-        self._read_lines(lines)
         if not head.count(b"\n") == head.count(b"\r") == len(lines) - 1:
             self._fault(400, "Bare CR or LF in Header")  # the next hop might see a header there
+        self._read_start_line(lines[0])
+        self._read_lines(lines)
         self._body_end = len(raw)
         self._cut_body()
 
@@ -284,22 +287,24 @@ class Message:
 
     def _read_lines(self, lines: list[bytes]) -> None:
         """Index the header lines: name → (start, value, end) for each line, flat."""
+        if len(lines) > MAX_LINES:
+            self._fault(400, "Too Many Headers")
+            del lines[MAX_LINES:]
         index = self._lines
+        known = _KNOWN
         position = len(lines[0]) + 2
         name: bytes | None = None
         for line in lines[1:]:
             end = position + len(line)
-            if line[:1] in (b" ", b"\t"):
-                if name is None:
-                    self._fault(400, "Malformed Header")
-                else:
-                    index[name] = (*index[name][:-1], end)
-                position = end + 2
-                continue
             colon = line.find(b":")
-            name = _KNOWN.get(line[:colon]) if colon > 0 else None
-            if name is None:
-                name = self._unusual_name(line, colon)
+            spelled = known.get(line[:colon]) if colon > 0 else None
+            if spelled is None:
+                if line[:1] in (b" ", b"\t"):
+                    self._continue(name, end)
+                    position = end + 2
+                    continue
+                spelled = self._unusual_name(line, colon)
+            name = spelled
             if name is not None:
                 place = (position, position + colon + 1, end)
                 if name in index:
@@ -308,6 +313,13 @@ class Message:
                 else:
                     index[name] = place
             position = end + 2
+
+    def _continue(self, name: bytes | None, end: int) -> None:
+        """Let the line before reach to the end of a folded one."""
+        if name is None:
+            self._fault(400, "Malformed Header")
+        else:
+            self._lines[name] = (*self._lines[name][:-1], end)
 
     def _unusual_name(self, line: bytes, colon: int) -> bytes | None:
         name = line[:colon].rstrip(b" \t") if colon > 0 else b""
@@ -341,9 +353,10 @@ class Message:
         if not index.keys() >= _MANDATORY:
             missing = [name.decode() for name in sorted(_MANDATORY) if name not in index]
             raise RemoteProtocolError(400, f"Missing {', '.join(missing)}")
-        if self.is_request and self.cseq.method != self.method:
+        method = self.cseq.method
+        if self.is_request and method != self.method:
             raise RemoteProtocolError(400, "CSeq Method Mismatch")
-        self.method = self.cseq.method
+        self.method = method
         if _CALL_ID.fullmatch(self.call_id) is None:
             raise RemoteProtocolError(400, "Malformed Call-ID")
         self._tags = (tag_of(self.first(b"from") or b""), tag_of(self.first(b"to") or b""))

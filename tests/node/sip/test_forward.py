@@ -95,7 +95,9 @@ def test_only_the_first_value_of_a_joined_via_is_popped() -> None:
 
 def test_credentials_of_one_realm_are_removed_as_lines() -> None:
     changed = forward()
-    changed.remove_values(b"proxy-authorization", lambda value: b'"x"' in value)
+    changed.remove_values(
+        b"proxy-authorization", lambda value: value.startswith(b'Digest realm="x"')
+    )
     gone = b'Proxy-Authorization: Digest realm="x", nonce="y"\r\n'
     assert changed.to_bytes() == REQUEST.replace(gone, b"")
 

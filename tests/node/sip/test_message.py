@@ -112,3 +112,11 @@ def test_a_header_hidden_behind_half_a_line_end_is_refused(old: bytes, new: byte
     with pytest.raises(RemoteProtocolError) as caught:
         Message.parse(INVITE.replace(old, new))
     assert caught.value.status == 400
+
+
+@pytest.mark.timeout(20)
+def test_more_headers_than_anybody_needs_are_refused_in_no_time() -> None:
+    raw = INVITE.replace(b"X-Folded: one\r\n", b"Route: <sip:a;lr>\r\n" * 100_000)
+    with pytest.raises(RemoteProtocolError) as caught:
+        Message.parse(raw)
+    assert caught.value.status == 400
