@@ -41,8 +41,7 @@ class Handover:
 
     async def run(self) -> int:
         """Return how many entries others have acknowledged to hold after us."""
-        own_range = self._ranges.own_range()
-        if own_range is None:
+        if self._ring.state != "joined":
             return 0
         if not self._ring.successors:
             reason = "nobody is left to hand the range to: the disk is kept"
@@ -50,15 +49,17 @@ class Handover:
             return 0
         deadline = self._kernel.now + self._config.drain_timeout_seconds
         is_given = False
+        own_range: tuple[bytes, bytes] | None = None
         while not is_given and self._kernel.now < deadline:
-            is_given = await self._give(own_range)
-            if is_given:
+            own_range = self._ranges.own_range()
+            if own_range is not None and await self._give(own_range):
                 self.is_closed = True
                 is_given = await self._give(own_range)
+                is_given = is_given and own_range == self._ranges.own_range()
                 self.is_closed = is_given
             if not is_given:
                 await self._kernel.sleep(ATTEMPT_SECONDS)
-        if not is_given:
+        if own_range is None or not is_given:
             reason = "the range could not be handed over in time: the disk is kept"
             self._kernel.emit(RangeDegraded(reason=reason))
             return 0

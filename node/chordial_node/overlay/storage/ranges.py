@@ -115,11 +115,11 @@ class Ranges:
     # ownership and sets
 
     def own_range(self) -> tuple[bytes, bytes] | None:
-        """Return (after, last] of this peer; the whole ring when it is alone; None: not joined."""
-        if self._ring.state != "joined":
+        """Return (after, last] of this peer, the whole ring when it is alone; None: not known."""
+        ring = self._ring
+        if ring.state != "joined" or (ring.predecessor is None and ring.successors):
             return None
-        predecessor = self._ring.predecessor
-        return (self._own if predecessor is None else predecessor, self._own)
+        return (self._own if ring.predecessor is None else ring.predecessor, self._own)
 
     def members(self) -> tuple[NodeId, ...]:
         """Return the set of the own range, the owner first; fewer than wanted in a small ring."""
@@ -283,7 +283,10 @@ class Ranges:
         return list(dict.fromkeys((*nodes, *self._members[1:])))
 
     def note_key(self, resource: ResourceId) -> None:
-        """Remember that a resource was asked for: until the ring changes nobody knows more."""
+        """Remember that an own resource was asked for: until the ring changes nobody knows more."""
+        own_range = self.own_range()
+        if own_range is None or not within(own_range[0], resource, self._own):
+            return  # who stands in for another asks each time
         if len(self._keys) >= _MAX_KEYS:
             self._keys.clear()
         self._keys[resource] = None

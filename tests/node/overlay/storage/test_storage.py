@@ -317,3 +317,17 @@ def test_before_it_joined_a_peer_answers_nothing() -> None:
         peers.store(resource_before(peers, 0), entry(), at=0)
     assert caught.value.code is ErrorCode.NOT_FOUND
     assert peers[0].storage.owned_keys == 0
+
+
+def test_a_joiner_owns_nothing_until_it_knows_its_predecessor() -> None:
+    """It has a place and successors, but not yet a range: it is no owner of the whole ring."""
+    peers = settled(3)
+    peers.store(resource_before(peers, 1), peers.writer())
+    peers.crash(0)
+    peers.restart(0)
+    peers[0].ring.state = "joined"
+    peers[0].ring.successors = [peers.ids[1], peers.ids[2]]
+    peers[0].turn(peers[0].storage.on_neighbors_changed)
+    peers.run(3.0)
+    assert peers[0].storage.owned_keys == 0
+    assert not peers[0].storage.in_step
