@@ -16,6 +16,8 @@ from rich.table import Table
 Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 STATE_STYLES = {"ready": "green", "alive": "green", "joined": "green", "dead": "red", "down": "red"}
+FILE_WIDTH = 200
+"""Columns where the output is no terminal: nothing is cut off then."""
 RING_WIDTH, RING_HEIGHT = 46, 15
 
 
@@ -25,6 +27,8 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self._console = Console(highlight=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = FILE_WIDTH
         self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def result(self, value: Mapping[str, Value]) -> None:

@@ -8,6 +8,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from chordial_node.adapters.identity_files import read_overlay_keys
 from chordial_node.boundary.control import (
     Done,
     ListUsers,
@@ -56,7 +57,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
 
 async def set_user(fleet: Fleet, user: str, domain: str, password: str) -> None:
     """Write a user's sealed credentials into the overlay."""
-    keys = read_overlay_keys(fleet.overlay_keys, fleet.file.overlay_name)
+    keys = read_overlay_keys(str(fleet.overlay_keys), fleet.file.overlay_name)
     credentials = make_credentials(user, domain, password)
     sealed = seal_credentials(keys, credentials, os.urandom(12))
     await ask_any(fleet, SetUser(user=user, domain=domain, sealed=sealed), Done)
