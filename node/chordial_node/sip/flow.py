@@ -1,7 +1,7 @@
 """One flow: the way on which messages of one remote side come and go (RFC 5626 §3.1).
 
 A UDP flow is a listener and a remote address, any other flow is one connection. The object is
-plain state; only `Flows` changes it, others read it. What is sent over it is not looked at here.
+plain state that only the flow layer changes. What is sent over it is not looked at here.
 """
 
 from chordial_node.boundary.events import Address
@@ -15,7 +15,6 @@ class Flow:
 
     __slots__ = (
         "connection",
-        "dialed",
         "framing",
         "has_spoken",
         "holds",
@@ -39,6 +38,7 @@ class Flow:
         connection: int | None = None,
         node: NodeId | None = None,
     ) -> None:
+        """A flow that carries nothing yet; a UDP flow is open from the start."""
         self.listener = listener
         """Number of the listener: its place in the configuration."""
         self.transport = transport
@@ -58,9 +58,12 @@ class Flow:
         self.holds = 0
         """How many transactions want this flow to stay."""
         self.used_at = 0.0
-        self.framing: Framing | None = None
+        """When the last message came or went, on a connection."""
+        self.framing: Framing | None = None if connection is None else Framing()
         self.queue: list[bytes] = []
+        """What waits for the connection to open."""
         self.queued = 0
+        """Its length in bytes."""
 
     @property
     def is_reliable(self) -> bool:
@@ -68,9 +71,19 @@ class Flow:
         return self.connection is not None
 
     @property
+    def is_dialed(self) -> bool:
+        """Whether the connection was opened by us."""
+        return self.connection is not None and self.connection % 2 == 0
+
+    @property
     def is_peer(self) -> bool:
-        """Whether mutual TLS has proven that another peer of the overlay is at the other end."""
-        return self.node is not None and self.transport is Transport.PEER
+        """Whether another peer of the overlay is at the other end, proven by mutual TLS."""
+        return self.node is not None
+
+    @property
+    def host(self) -> bytes:
+        """The address of the other side as SIP writes it: no brackets, no zone."""
+        return self.remote[0].partition("%")[0].encode("ascii")
 
     def __repr__(self) -> str:
         host, port = self.remote
