@@ -33,7 +33,7 @@ def split(chosen: list[NodeId], own: NodeId, arc_end: NodeId) -> list[tuple[Node
     An arc from a peer to itself is the whole ring but that peer.
     """
     inside = [node for node in chosen if between(own, node, arc_end)]
-    return list(zip(inside, [*inside[1:], arc_end], strict=True))
+    return list(zip(inside, [*inside[1:], arc_end], strict=True)) if inside else []
 
 
 def next_in_arc(

@@ -429,12 +429,15 @@ class Ring:
             self._merge.remember(record)
         self._membership.learn(members)
         self._membership.enter()
-        self.set_state("joined")
+        self.state = "joined"
+        self._stabilizer.place(predecessor, successors)
+        self._kernel.emit(StateChanged(state=self.state))
         self._liveness.start()
         self._digests.start()
         self._arm_stabilize()
-        self._stabilizer.place(predecessor, successors)
         self._snapshot.changed(self._merge.lost())
+        if not successors:
+            self.user.on_neighbors_changed()
 
     def _stop(self) -> None:
         self._liveness.stop()
