@@ -62,7 +62,7 @@ class Core:
         self._peer = Peer(kernel, config.overlay, own, config.name, hop.advertised.address)
         tag_key = keys.current.nonce
         self._flows = Flows(kernel, listeners, own, tag_key)
-        self._transactions = Transactions(kernel, config.sip, own, self._flows, tag_key)
+        self._transactions = Transactions(kernel, config.sip, own, self._flows)
         self._server = Server(kernel, config, self._peer, keys, self._flows, self._transactions)
         self._takers = self._table()
 
