@@ -147,9 +147,14 @@ class Plan:
         """Let processes end together without a word of their own."""
         up = [host for host in hosts if host.process is not None]
         self._situation.fault(up)
-        for host in up:
-            self.tell(f"{host.name} {'falls silent' if silently else 'is killed'}")
-            self._world.crash(host, silently=silently)
+        how = "falls silent" if silently else "is killed"
+        self.tell(f"{', '.join(host.name for host in up)} {how}")
+
+        def crash_all() -> None:
+            for host in up:
+                self._world.crash(host, silently=silently)
+
+        self._views.together(crash_all)
 
     def _crash_part(self) -> None:
         up = self._population.running

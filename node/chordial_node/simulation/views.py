@@ -40,10 +40,13 @@ class Views:
         self.members: dict[NodeId, RingView] = {}
         self.on_change: list[Callable[[Host], None]] = []
         """Called after the ring state of a member changed, or a member came or went."""
+        self._changed: list[Host] = []
+        self._is_holding = False
         self._told: dict[NodeId, RingView] = {}
         self._lives: dict[tuple[NodeId, int], int] = {}
         world = population.world
         world.on_end.append(self._on_end)
+        world.on_notices.append(self._tell_changes)
         world.listen(NeighborsChanged, self._on_neighbors)
         world.listen(StateChanged, self._on_state)
         world.listen(PeerJoined, self._on_joined)
@@ -68,10 +71,18 @@ class Views:
             return False
         return self._lives.get((node, incarnation)) == host.lives
 
+    def together(self, act: Callable[[], None]) -> None:
+        """Let several processes end as one change: nobody looks at a state between."""
+        self._is_holding = True
+        act()
+        self._is_holding = False
+        self._tell_changes()
+
     def _on_end(self, host: Host) -> None:
         self._told.pop(host.node_id, None)
         if self.members.pop(host.node_id, None) is not None:
-            self._tell(host)
+            self._changed.append(host)
+            self._tell_changes()
 
     def _view(self, host: Host) -> RingView:
         view = self._told.get(host.node_id)
@@ -84,20 +95,25 @@ class Views:
         view.predecessor = notice.predecessor
         view.successors = notice.successors
         if host.node_id in self.members:
-            self._tell(host)
+            self._changed.append(host)
 
     def _on_state(self, host: Host, notice: StateChanged) -> None:
         if notice.state in _IN_RING:
             self.members[host.node_id] = self._view(host)
-            self._tell(host)
+            self._changed.append(host)
         elif self.members.pop(host.node_id, None) is not None:
-            self._tell(host)
+            self._changed.append(host)
 
     def _on_joined(self, host: Host, notice: PeerJoined) -> None:
         subject = self.population.by_node.get(notice.node)
         if subject is not None and subject.process is not None:
             self._lives.setdefault((notice.node, notice.incarnation), subject.lives)
 
-    def _tell(self, host: Host) -> None:
-        for changed in self.on_change:
-            changed(host)
+    def _tell_changes(self) -> None:
+        """A turn is over: what it changed can be looked at, all of it together."""
+        if self._is_holding:
+            return
+        changed, self._changed = self._changed, []
+        for host in dict.fromkeys(changed):
+            for look in self.on_change:
+                look(host)

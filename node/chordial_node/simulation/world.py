@@ -79,6 +79,9 @@ class World:
         self.observers: list[Observer] = []
         self.on_end: list[Callable[[Host], None]] = []
         """Called after a process has ended, for whatever reason."""
+        self.on_notices: list[Callable[[], None]] = []
+        """Called after each turn in which a notice was told."""
+        self._has_heard = False
         self._listeners: dict[type[Notice], list[Listener]] = {}
         self.turns = 0
         self.trace: list[str] | None = [] if trace else None
@@ -280,11 +283,19 @@ class World:
         self._digest.update(line + _encode(event))
         if self.trace is not None:
             self.trace.append(f"{agenda.now_us / MICROSECONDS:.6f} {host.name} {event}"[:200])
-        effects = process.core.handle(host.clock.monotonic(agenda.now_us), event)
+        try:
+            effects = process.core.handle(host.clock.monotonic(agenda.now_us), event)
+        except Exception as error:
+            error.add_note(f"seed {self.seed}, {self.now:.6f} s, {host.name}: {event}"[:500])
+            raise
         for effect in effects:
             PERFORMERS.get(type(effect), _observe)(self, process, effect)
         for observer in self.observers:
             observer.on_turn(host, event, effects)
+        if self._has_heard:
+            self._has_heard = False
+            for look in self.on_notices:
+                look()
         if process.is_running:
             self._set_wake(process, process.core.deadline())
 
@@ -337,6 +348,7 @@ class World:
 
     def observe(self, process: Process, notice: Notice) -> None:
         """Perform a notice: those who listen hear it."""
+        self._has_heard = True
         for heard in self._listeners.get(type(notice), ()):
             heard(process.host, notice)
         for observer in self.observers:
