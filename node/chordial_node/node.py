@@ -33,6 +33,7 @@ from chordial_node.adapters.tls_contexts import (
     phone_server,
 )
 from chordial_node.adapters.tls_probe import TlsProbe
+from chordial_node.boundary.control import Answer, Question
 from chordial_node.boundary.effects import (
     Answered,
     CloseFlow,
@@ -85,6 +86,7 @@ class Node:
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._observers: dict[type[Notice], list[Callable[[Notice], None]]] = {}
         self._driver: Driver | None = None
+        self._desk = QuestionDesk(self._tell)
 
     async def start(self) -> None:
         """Start everything, or nothing: StartError says what is wrong."""
@@ -96,6 +98,10 @@ class Node:
         except BaseException:
             await self.close()
             raise
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask this peer from inside its own process; the answer may be Refused."""
+        return await self._desk.ask(question)
 
     def stop(self, *, leave: bool) -> None:
         """Ask the core to stop; `wait` returns when it has."""
@@ -142,7 +148,7 @@ class Node:
         udp = SipUdp(self._tell)
         streams = SipStreams(identity.trust, self._tell, self.refused)
         links = self._links(identity)
-        desk = QuestionDesk(self._tell)
+        desk = self._desk
         perform: dict[type[Effect], Callable[[Never], None]] = {
             OpenLink: links.open,
             WriteFrame: links.write,

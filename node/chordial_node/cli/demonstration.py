@@ -1,6 +1,7 @@
 """What `chordial up` shows: two phones at two peers, a call, a message, and the way there."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 
@@ -11,7 +12,7 @@ from chordial_node.cli.asking import ask
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.output import Output, Value
 from chordial_node.cli.phones import DEMO_FILE, demo_passwords, sip_address
-from chordial_node.cli.sip_client import Account
+from chordial_node.cli.sip_client import Account, SipError
 from chordial_node.cli.trace import hop_values, show_path
 from chordial_node.cli.user_agent import UserAgent
 from chordial_node.cli.users import set_user
@@ -29,14 +30,13 @@ class Demonstration:
     def __init__(self, fleet: Fleet, output: Output) -> None:
         self._fleet = fleet
         self._output = output
-        peers = fleet.file.peers
-        self._caller_edge = peers[0]
-        self._callee_edge = peers[len(peers) // 2]
+        self._caller_edge, self._callee_edge = fleet.file.peers[0], fleet.file.peers[-1]
         self._text: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> tuple[bool, dict[str, Value]]:
         """Register, call, write, draw; tell whether all of it worked, and what there is to show."""
         passwords = await self._users()
+        await self._choose_edges()
         alice, bob = (self._phone(user, passwords[user]) for user in USERS)
         await alice.open()
         await bob.open()
@@ -45,14 +45,21 @@ class Demonstration:
             await self._register(bob, self._callee_edge.name)
             call = await self._call(alice, bob)
             message = await self._message(alice, bob)
-            await self._draw(bob)
-            await alice.register(0)
-            await bob.register(0)
+            await self._draw()
         finally:
-            await alice.close()
-            await bob.close()
+            await _hang_up_phones(alice, bob)
         works = call["status"] == 200 and message["status"] == 200
         return works, {"call": call, "message": message}
+
+    async def _choose_edges(self) -> None:
+        """Take a caller's edge that has to ask others for the callee, and another one for him."""
+        peers = self._fleet.file.peers
+        for peer in peers:
+            self._caller_edge = peer
+            if len((await self._path()).hops) > 1:
+                break
+        others = [peer for peer in peers if peer is not self._caller_edge]
+        self._callee_edge = others[len(others) // 2] if others else self._caller_edge
 
     async def _users(self) -> dict[str, str]:
         passwords = demo_passwords(self._fleet)
@@ -87,7 +94,7 @@ class Demonstration:
     async def _call(self, alice: UserAgent, bob: UserAgent) -> dict[str, Value]:
         call_id = secrets.token_hex(12).encode()
         forced = await ask(self._fleet, self._caller_edge, ForceTrace(call_id=call_id), ForcedTrace)
-        path = await self._path(bob)
+        path = await self._path()
         call = await alice.call(bob.account.aor, call_id=call_id)
         if call.is_answered:
             await asyncio.sleep(TALK_SECONDS)
@@ -127,10 +134,18 @@ class Demonstration:
             "trace_id": "",
         }
 
-    async def _draw(self, bob: UserAgent) -> None:
+    async def _draw(self) -> None:
         self._output.say("")
-        show_path(self._output, await self._path(bob))
+        show_path(self._output, await self._path())
 
-    async def _path(self, bob: UserAgent) -> TraceAnswer:
-        question = AskTrace(target=bob.account.aor)
+    async def _path(self) -> TraceAnswer:
+        question = AskTrace(target=f"sip:{USERS[1]}@{self._fleet.file.domain}")
         return await ask(self._fleet, self._caller_edge, question, TraceAnswer)
+
+
+async def _hang_up_phones(*phones: UserAgent) -> None:
+    """Take the phones' bindings back, as far as that still works, and end them."""
+    for phone in phones:
+        with contextlib.suppress(SipError):
+            await phone.register(0)
+        await phone.close()

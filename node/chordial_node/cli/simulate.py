@@ -30,9 +30,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     if args.peers < 1 or args.minutes <= 0:
         raise UsageError("--peers and --minutes are more than nothing")
     with output.progress(f"simulating {args.peers} peers for {args.minutes:g} virtual minutes"):
-        result = simulate(
-            args.seed, peers=args.peers, minutes=args.minutes, scenario=args.scenario
-        )
+        result = simulate(args.seed, peers=args.peers, minutes=args.minutes, scenario=args.scenario)
     output.result(msgspec.to_builtins(result))
     output.say(story(result))
     return 0 if result.is_good else 1

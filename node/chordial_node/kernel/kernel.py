@@ -113,13 +113,17 @@ class Kernel:
 
     # spans
 
-    def root_span(self, name: str, kind: str = "internal", *, forced: bool = False) -> Span:
-        """Start a new trace if head sampling, or the caller, wants one."""
-        if not forced and self._sampling_ratio <= 0.0:
+    def root_span(self, name: str, kind: str = "internal", forced: bytes | None = None) -> Span:
+        """Start a new trace if head sampling wants one, or of this id if the caller does."""
+        if forced is None and (
+            self._sampling_ratio <= 0.0 or self.random.random() >= self._sampling_ratio
+        ):
             return UNSAMPLED
-        if not forced and self.random.random() >= self._sampling_ratio:
-            return UNSAMPLED
-        return self._span(name, kind, self.random.getrandbits(128).to_bytes(16, "big"), bytes(8))
+        return self._span(name, kind, forced or self.new_trace_id(), bytes(8))
+
+    def new_trace_id(self) -> bytes:
+        """Draw 16 bytes that name a trace."""
+        return self.random.getrandbits(128).to_bytes(16, "big")
 
     def span(self, name: str, parent: Trace | None, kind: str = "internal") -> Span:
         """Start a span below a parent; unsampled when the parent is."""

@@ -9,6 +9,8 @@ from chordial_node.boundary.control import (
     AskTrace,
     Contact,
     Done,
+    ForcedTrace,
+    ForceTrace,
     Get,
     ListUsers,
     Lookup,
@@ -47,6 +49,7 @@ from chordial_node.usage.credentials import (
     resource_of_user,
 )
 from chordial_node.usage.domains import Domains, resource_of
+from chordial_node.usage.forced_traces import ForcedTraces
 from chordial_node.usage.location import Bindings, Location
 from chordial_node.usage.open_service import OpenService, resource_of_key
 
@@ -65,8 +68,10 @@ class Questions:
         domains: Domains,
         credentials: CredentialStore,
         location: Location,
+        forced_traces: ForcedTraces,
     ) -> None:
         """Hold what is asked about."""
+        self._forced_traces = forced_traces
         self._kernel = kernel
         self._peer = peer
         self._keys = keys
@@ -104,6 +109,8 @@ class Questions:
                 return await self._trace(question.target)
             case Lookup():
                 return await self._lookup(question)
+            case ForceTrace():
+                return ForcedTrace(self._forced_traces.force(question.call_id))
         return Refused("invalid_message", f"{type(question).__name__} is not answered here")
 
     # users ----------------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ class Questions:
     # lookups --------------------------------------------------------------------------------------
 
     async def _trace(self, target: str) -> Answer:
-        span = self._kernel.root_span("chordial.trace", forced=True)
+        span = self._kernel.root_span("chordial.trace", forced=self._kernel.new_trace_id())
         try:
             return await self._traced(target, span.trace)
         finally:

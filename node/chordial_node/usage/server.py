@@ -27,6 +27,7 @@ from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.domains import Domains, Whose
 from chordial_node.usage.drain import Drain
+from chordial_node.usage.forced_traces import ForcedTraces
 from chordial_node.usage.location import Location
 from chordial_node.usage.proxy import Proxy
 from chordial_node.usage.questions import Questions
@@ -88,7 +89,10 @@ class Server:
             dialogs,
         )
         self._strays = Strays(own, sip.listeners, peer, flows, transactions)
-        self._questions = Questions(kernel, peer, keys, domains, credentials, location)
+        self._forced_traces = ForcedTraces(kernel)
+        self._questions = Questions(
+            kernel, peer, keys, domains, credentials, location, self._forced_traces
+        )
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)
         self._drain = Drain(kernel, dialogs, peer.leave, config.overlay.drain_timeout_seconds)
         self._drain.last_step = self._self_check.end
@@ -148,12 +152,11 @@ class Server:
     # what the transaction layer tells -------------------------------------------------------------
 
     def on_request(self, transaction: ServerTransaction) -> None:
-        """Take a new request: a peer's INVITE gets its 100 before anything is looked at."""
-        request = transaction.request
-        if transaction.flow.is_peer and request.method == b"INVITE":
+        """Take a new request: a peer gets its 100 before anything is looked at."""
+        if transaction.flow.is_peer:
             transaction.trying()
         span = self._span(transaction)
-        transaction.user_data, transaction.trace = span, span.trace
+        transaction.trace = span.trace
         self._kernel.start(self._serve(transaction, span))
 
     def on_ack(self, flow: Flow, ack: Message) -> None:
@@ -172,13 +175,14 @@ class Server:
         """The server span: a new trace at the first edge, below the other edge's at the second."""
         name = "SIP " + transaction.method.decode("latin-1")
         if not transaction.flow.is_peer:
-            return self._kernel.root_span(name, "server")
+            forced = self._forced_traces.of(transaction.request)
+            return self._kernel.root_span(name, "server", forced)
         parent = parse_traceparent(transaction.request.first(b"traceparent") or b"")
         return self._kernel.span(name, parent, "server")
 
     async def _serve(self, transaction: ServerTransaction, span: Span) -> None:
         try:
-            await self._dispatch(transaction)
+            await self._dispatch(transaction, span)
         except RemoteProtocolError as error:
             self._refuse(transaction, span, error)
         except OverlayError as error:
@@ -191,7 +195,7 @@ class Server:
             self._refuse(transaction, span, RemoteProtocolError(500, "Server Internal Error"))
             raise
 
-    async def _dispatch(self, transaction: ServerTransaction) -> None:
+    async def _dispatch(self, transaction: ServerTransaction, span: Span) -> None:
         request = transaction.request
         if self._transactions.is_full:
             raise RemoteProtocolError(500, "Too Many Requests", ((b"Retry-After", b"5"),))
@@ -199,15 +203,16 @@ class Server:
         is_last = request.max_forwards == 0
         if is_options and (is_last or self._domains.whose(request.uri) is Whose.OURSELVES):
             headers = ((b"Allow", ALLOW), (b"Accept", b"*/*"), (b"Supported", b"path, outbound"))
-            transaction.refuse(
-                respond(request, 200, to_tag=transaction.to_tag, headers=headers), 200
-            )
+            answer = respond(request, 200, to_tag=transaction.to_tag, headers=headers)
+            transaction.refuse(answer, 200)
+            span.end(self._kernel.now, sip_response_status_code=200)
         elif request.method == b"REGISTER" and not transaction.flow.is_peer:
             await self._registrar.serve(transaction)
+            span.end(self._kernel.now, sip_response_status_code=transaction.status)
         elif is_last:
             raise RemoteProtocolError(483, "Too Many Hops")
         else:
-            await self._proxy.serve(transaction)
+            await self._proxy.serve(transaction, span)
 
     async def _acknowledge(self, flow: Flow, ack: Message) -> None:
         try:
@@ -222,7 +227,7 @@ class Server:
         if transaction.is_final:
             return
         if status is None:
-            transaction.drop()
+            transaction.give_up()
             span.end(self._kernel.now, error=error.reason)
             return
         answer = respond(

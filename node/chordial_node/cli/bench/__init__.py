@@ -1,0 +1,1 @@
+"""`chordial bench`: measures a fleet on this machine, beside others in the same run."""
