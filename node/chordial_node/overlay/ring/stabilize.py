@@ -155,6 +155,7 @@ class Stabilizer:
         for _ in range(self._length + MOST_CANDIDATES):
             head = self.successors[0] if self.successors else self._candidate(refused)
             if head is None:
+                self._be_alone()
                 return
             answer = await self._around.query(head, notify=True)
             if not self.is_placed:
@@ -231,6 +232,11 @@ class Stabilizer:
             if node != self._own and node not in refused and not self._is_gone(node):
                 return node
         return None
+
+    def _be_alone(self) -> None:
+        """Be our own successor, and so our own notifier: a dead predecessor gives way."""
+        if self.predecessor is not None and self._is_gone(self.predecessor):
+            self._update(None, [])
 
     def _adopt_predecessor(self, node: NodeId) -> None:
         self._gone.pop(node, None)
