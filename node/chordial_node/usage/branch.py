@@ -18,13 +18,11 @@ from chordial_node.usage.sides import Way
 if TYPE_CHECKING:
     from chordial_node.usage.fork import Fork
 
-LIFE_SECONDS = 1.0
-"""A peer answers an INVITE with 100 within this time, or its branch has failed (sip.md 8)."""
 CANCELLED_SECONDS = 32.0
 """64·T1: a cancelled branch that never answers is over (RFC 3261 §9.1)."""
 NO_WAY = 1000
 """Stands for the status of a way on which nobody was reached: worse than any answer."""
-_REQUEST_TIMEOUT = 408
+REQUEST_TIMEOUT = 408
 
 
 class Branch:
@@ -68,10 +66,9 @@ class Branch:
 
     def open(self, request: Message) -> None:
         """Send the request."""
-        if self._fork.method == b"INVITE":
-            if self.node is not None:
-                self._life = self._fork.kernel.after(self._way.life_seconds, self._on_silence)
-            self._arm_ring()
+        if self.node is not None:
+            self._life = self._fork.kernel.after(self._way.life_seconds, self._on_silence)
+        self._arm_ring()
         self._transaction = self._fork.transactions.send(request, self._way.flow, self)
 
     def cancel(self) -> None:
@@ -99,6 +96,8 @@ class Branch:
     def on_response(self, transaction: ClientTransaction, response: Message) -> None:
         """Take a response of the way's transaction."""
         status = response.status
+        if self._life is not None:
+            self._life.cancel()
         if status < 200:
             self._on_provisional(response)
         elif status < 300:
@@ -113,13 +112,11 @@ class Branch:
         if self.is_over:
             return
         self._close(None, reason)
-        timed_out = self.node is None and transaction.flow.is_open
-        self._fork.on_no_answer(self, _REQUEST_TIMEOUT if timed_out else NO_WAY)
+        timed_out = self.node is None and not transaction.flow.is_dead
+        self._fork.on_no_answer(self, REQUEST_TIMEOUT if timed_out else NO_WAY)
 
     def _on_provisional(self, response: Message) -> None:
         self.has_provisional = True
-        if self._life is not None:
-            self._life.cancel()
         if response.status > 100 and not self.is_over and not self._was_cancelled:
             self._arm_ring()
             self._fork.on_provisional(response)
@@ -145,12 +142,12 @@ class Branch:
             self.cancel()
         elif not self.is_over:
             self._close(None, "nobody answered")
-            self._fork.on_no_answer(self, _REQUEST_TIMEOUT)
+            self._fork.on_no_answer(self, REQUEST_TIMEOUT)
 
     def _on_never_answered(self) -> None:
         if not self.is_over:
             self._close(None, "cancelled, and never answered")
-            self._fork.on_no_answer(self, _REQUEST_TIMEOUT)
+            self._fork.on_no_answer(self, REQUEST_TIMEOUT)
 
     def _stop_timers(self) -> None:
         for timer in (self._life, self._ring):

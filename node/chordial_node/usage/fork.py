@@ -14,7 +14,7 @@ from chordial_node.sip.forward import Forward
 from chordial_node.sip.message import Message
 from chordial_node.sip.response import respond
 from chordial_node.sip.transactions import ServerTransaction, Transactions
-from chordial_node.usage.branch import NO_WAY, Branch
+from chordial_node.usage.branch import NO_WAY, REQUEST_TIMEOUT, Branch
 from chordial_node.usage.sides import Way
 
 Group = list[Way]
@@ -214,6 +214,10 @@ class Fork:
         best = self._best
         if self._is_cancelled and not self._is_declined:
             self.answer(487)
+        elif best == REQUEST_TIMEOUT and self.method != b"INVITE":
+            for upper in self.uppers:
+                upper.give_up()  # a 408 that late helps nobody (RFC 4320 §4.2)
+            self._end()
         elif isinstance(best, int):
             self.answer(best if best != NO_WAY else self._nothing_left)
         else:

@@ -9,7 +9,7 @@ from chordial_node.boundary.notices import CallAnswered, CallRouted
 from chordial_node.config import SipConfig
 from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
-from chordial_node.kernel.tracing import Trace
+from chordial_node.kernel.tracing import Span, Trace
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
@@ -59,14 +59,17 @@ class Proxy:
         self._rewriting = rewriting
         self._dialogs = dialogs
         self._forks: dict[ServerTransaction, Fork] = {}
+        self._spans: dict[ServerTransaction, Span] = {}
         self._pending: dict[PendingKey, Fork] = {}
 
-    async def serve(self, transaction: ServerTransaction) -> None:
+    async def serve(self, transaction: ServerTransaction, span: Span) -> None:
         """Forward a request; RemoteProtocolError and OverlayError say why it is refused.
 
         The fork exists before anything is looked up: a CANCEL may come at any time.
         """
         request, flow = transaction.request, transaction.flow
+        if span.trace is not None:
+            self._spans[transaction] = span
         onward = self._routes.of(request, flow)
         fork = self._fork(transaction, onward)
         try:
@@ -112,6 +115,7 @@ class Proxy:
             key = _pending_key(request, onward.routed.device.device)
             pending = self._pending.get(key)
             if pending is not None and not pending.is_over and not request.to_tag:
+                self._forget(fork)
                 self._forks[transaction] = pending
                 pending.attach(transaction)
                 return
@@ -202,6 +206,8 @@ class Proxy:
     def _forget(self, fork: Fork) -> None:
         for upper in fork.uppers:
             self._forks.pop(upper, None)
+            if (span := self._spans.pop(upper, None)) is not None and upper.is_final:
+                span.end(self._kernel.now, sip_response_status_code=upper.status)
         for key in [key for key, each in self._pending.items() if each is fork]:
             del self._pending[key]
 

@@ -1,0 +1,164 @@
+"""A ring of one dict: the rules of order and generation that real peers keep, without peers."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from chordial_node.boundary.events import Address
+from chordial_node.ids import NodeId, ResourceId
+from chordial_node.kernel.kernel import Kernel
+from chordial_node.kernel.tracing import Trace
+from chordial_node.overlay.errors import ErrorCode, OverlayError
+from chordial_node.overlay.kinds import kind_of, order_of
+from chordial_node.overlay.messages import (
+    Entry,
+    FetchAnswer,
+    FetchSpecifier,
+    KindData,
+    StoreAnswer,
+)
+
+DELAY = 0.001
+
+
+class Shelf(msgspec.Struct):
+    """The entries of one Kind at one Resource-ID."""
+
+    generation: int = 0
+    entries: dict[bytes, Entry] = {}
+
+
+class SharedRing:
+    """What all peers of a test have stored, and who of them is alive."""
+
+    def __init__(self) -> None:
+        self.shelves: dict[tuple[ResourceId, int], Shelf] = {}
+        self.addresses: dict[NodeId, Address] = {}
+        self.dead: list[NodeId] = []
+        self.is_silent = False
+        self.stores = 0
+        self.fetches = 0
+
+    def store(
+        self, resource: ResourceId, kinds: tuple[KindData, ...], wall_ms: int, owner: NodeId
+    ) -> StoreAnswer:
+        """Store all or nothing, as RFC 6940 §7.4.1.1 and the total order want it."""
+        self.stores += 1
+        generations = []
+        for data in kinds:
+            shelf = self.shelves.setdefault((resource, data.kind), Shelf(0, {}))
+            if data.generation and data.generation != shelf.generation:
+                raise OverlayError(ErrorCode.GENERATION_COUNTER_TOO_LOW)
+            for entry in data.entries:
+                present = shelf.entries.get(entry.key)
+                if present is not None and order_of(_stamped(entry, wall_ms, present)) <= order_of(
+                    present
+                ):
+                    raise OverlayError(ErrorCode.DATA_TOO_OLD)
+                if len(entry.value) > kind_of(data.kind).max_size:
+                    raise OverlayError(ErrorCode.DATA_TOO_LARGE)
+        for data in kinds:
+            shelf = self.shelves[resource, data.kind]
+            shelf.generation += 1
+            generations.append((data.kind, shelf.generation))
+            for entry in data.entries:
+                present = shelf.entries.get(entry.key)
+                shelf.entries[entry.key] = _stamped(entry, wall_ms, present)
+        return StoreAnswer(tuple(generations), (owner,), wall_ms)
+
+    def fetch(
+        self, resource: ResourceId, specifiers: tuple[FetchSpecifier, ...], wall_ms: int
+    ) -> FetchAnswer:
+        """Return what exists and has not expired."""
+        self.fetches += 1
+        kinds = []
+        for wanted in specifiers:
+            shelf = self.shelves.get((resource, wanted.kind), Shelf(0, {}))
+            entries = tuple(
+                entry
+                for key, entry in sorted(shelf.entries.items())
+                if entry.exists and entry.expires_at_ms > wall_ms
+            )
+            kinds.append(KindData(wanted.kind, shelf.generation, entries))
+        return FetchAnswer(tuple(kinds), copies=3)
+
+
+class RingState:
+    """What the SIP side looks at of its own peer's ring, storage and journal."""
+
+    def __init__(self) -> None:
+        self.boot = 1
+        self.state = "joined"
+        self.in_step = True
+        self.is_failing = False
+
+
+class FakePeer:
+    """One peer's view of the shared ring: what `overlay/peer.py` offers to the usages."""
+
+    def __init__(self, kernel: Kernel, own: NodeId, shared: SharedRing) -> None:
+        self.node_id = own
+        self.ring = RingState()
+        self.storage = self.ring
+        self.journal = self.ring
+        self.on_member_dead: list[Callable[[NodeId], None]] = []
+        self.doubted: list[NodeId] = []
+        self.has_left = False
+        self._kernel = kernel
+        self._shared = shared
+
+    async def fetch(
+        self,
+        resource: ResourceId,
+        specifiers: tuple[FetchSpecifier, ...],
+        trace: Trace | None = None,
+    ) -> FetchAnswer:
+        await self._kernel.sleep(DELAY)
+        await self._hang()
+        return self._shared.fetch(resource, specifiers, self._kernel.wall_ms)
+
+    async def store(
+        self, resource: ResourceId, kinds: tuple[KindData, ...], trace: Trace | None = None
+    ) -> StoreAnswer:
+        await self._kernel.sleep(DELAY)
+        await self._hang()
+        return self._shared.store(resource, kinds, self._kernel.wall_ms, self.node_id)
+
+    async def _hang(self) -> None:
+        while self._shared.is_silent:
+            await self._kernel.sleep(1.0)
+
+    def is_alive(self, node: NodeId) -> bool:
+        return node in self._shared.addresses and node not in self._shared.dead
+
+    def is_dead(self, node: NodeId) -> bool:
+        return node in self._shared.dead
+
+    def sip_address(self, node: NodeId) -> Address | None:
+        return self._shared.addresses.get(node)
+
+    def peer_name(self, node: NodeId) -> str:
+        return node.hex()
+
+    def find_node(self, prefix: bytes) -> NodeId | None:
+        return next((each for each in self._shared.addresses if each.startswith(prefix)), None)
+
+    def doubt(self, node: NodeId, reason: str) -> None:
+        self.doubted.append(node)
+
+    async def leave(self) -> int:
+        await self._kernel.sleep(0.01)
+        self.has_left = True
+        return 7
+
+
+def _stamped(entry: Entry, wall_ms: int, present: Entry | None) -> Entry:
+    """The owner stamps the storage time; the lifetime that was asked stays."""
+    stored = max(wall_ms, present.storage_time_ms + 1 if present is not None else 0)
+    lifetime = entry.expires_at_ms - entry.storage_time_ms
+    return msgspec.structs.replace(
+        entry,
+        storage_time_ms=stored,
+        expires_at_ms=stored + lifetime,
+        keep_until_ms=stored + lifetime,
+    )
