@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "conformance.md"
 NOTES = ROOT / "docs" / "reference" / "deviations.md"
-RULE = re.compile(r"^RFC (\d+),? (?:§+|Section |section )?([\w.,–-]*):?\s*(.*)", re.DOTALL)
+RULE = re.compile(r"^RFC (\d+),? (?:§+|Section |section )?([\w.,-]*):?\s*(.*)", re.DOTALL)
 HEAD = """\
 # Conformance
 
@@ -36,7 +36,7 @@ def page() -> str:
         if number != rfc:
             rfc = number
             parts.append(f"\n## RFC {rfc}\n\n| § | what holds | test |\n|---|---|---|\n")
-        parts.append(f"| {section or '–'} | {rule} | `{place}` |\n")
+        parts.append(f"| {section or '-'} | {rule} | `{place}` |\n")
     return "".join(parts)
 
 

@@ -1,3 +1,5 @@
+"""The conformance page is made from the tests, and is up to date."""
+
 from tests.conformance_page import PAGE, lines, page
 
 

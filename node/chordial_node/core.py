@@ -79,11 +79,6 @@ class Core:
         """Return when the core wants a turn even if nothing happens, or None."""
         return self._kernel.deadline()
 
-    @staticmethod
-    def events() -> tuple[type[Event], ...]:
-        """Return the events that the core takes: all there are."""
-        return tuple(Event.__subclasses__())
-
     def status(self) -> StatusAnswer:
         """Return this peer's own view of itself and the overlay."""
         peer, server = self._peer, self._server

@@ -1,3 +1,5 @@
+"""The command as its user runs it, against a real fleet."""
+
 import json
 import os
 import signal

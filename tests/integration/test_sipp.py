@@ -1,3 +1,5 @@
+"""SIPp as the load: many phones at one peer, many calls through another."""
+
 from pathlib import Path
 
 import pytest

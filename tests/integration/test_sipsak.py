@@ -1,3 +1,5 @@
+"""sipsak, the administrator's tool, against a peer."""
+
 import subprocess
 
 import pytest

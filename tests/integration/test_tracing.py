@@ -1,3 +1,5 @@
+"""One trace for a call, as a trace backend gets it."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""Configuration: defaults, and every problem told at once."""
+
 import json
 from typing import cast
 

@@ -1,3 +1,5 @@
+"""Ring arithmetic against plain numbers."""
+
 import itertools
 
 import pytest

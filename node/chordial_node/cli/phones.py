@@ -26,7 +26,7 @@ class Edge(msgspec.Struct, frozen=True):
 
 
 def phone_account(args: argparse.Namespace, user: str = "") -> Account:
-    """Return the account of a user; its password from a file of `up`, standard input or a prompt."""
+    """Return a user's account; its password from `up`, standard input or a prompt."""
     fleet = Fleet.load(args.state) if Fleet.exists(args.state) else None
     domain = fleet.file.domain if fleet else "chordial.test"
     name, _, host = aor_of(user or args.user, domain).removeprefix("sip:").partition("@")

@@ -115,7 +115,7 @@ async def prepare(args: argparse.Namespace, output: Output) -> Fleet:
 async def wait_ready(
     processes: Processes, output: Output, stopping: asyncio.Event, limit: float = READY_SECONDS
 ) -> list[StatusAnswer | None]:
-    """Return the statuses once all peers are ready and agree; FleetError says who is not, and why."""
+    """Return the statuses once all are ready and agree; FleetError says who is not, and why."""
     fleet = processes.fleet
     count = len(fleet.file.peers)
     until = time.monotonic() + limit
@@ -127,9 +127,8 @@ async def wait_ready(
             if len(ready) == count and is_ideal(ready) and all(each.in_step for each in ready):
                 return answers
             for name, code in processes.exit_codes().items():
-                raise FleetError(
-                    f"{name} ended with exit code {code}:\n{_log_end(fleet.folder(fleet.peer(name)))}"
-                )
+                told = _log_end(fleet.folder(fleet.peer(name)))
+                raise FleetError(f"{name} ended with exit code {code}:\n{told}")
             if stopping.is_set() or time.monotonic() > until:
                 states = ", ".join(
                     f"{peer.name} {answer.state if answer else 'silent'}"

@@ -1,4 +1,4 @@
-"""`chordial users`: SIP users of the overlay; their credentials leave sealed, never in the clear."""
+"""`chordial users`: SIP users of the overlay; their credentials leave sealed only."""
 
 import argparse
 import csv

@@ -1,3 +1,5 @@
+"""The kernel: time-outs, pauses, wall time, faults and spans."""
+
 import random
 
 from chordial_node.boundary.notices import ProcedureFaulted, SpanEnded

@@ -1,3 +1,5 @@
+"""Procedures: when they go on, and what ends them."""
+
 import pytest
 
 from chordial_node.kernel.procedures import Procedures, Reply

@@ -1,3 +1,5 @@
+"""The heap of deadlines against a sorted list."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
