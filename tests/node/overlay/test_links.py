@@ -368,8 +368,42 @@ def test_beyond_the_budget_the_least_used_link_that_is_not_needed_ends() -> None
     call(wire, one, lambda: one.links.ensure(node(4)))
     wire.run()
     assert one.links.up() == [node(2), node(4)]
-    assert one.lost == [(node(3), False, "the budget of links is used up")]
+    assert not one.lost
+    wire.run(2.0)
+    assert stations[3].links.up() == []
+    assert not stations[3].lost
     assert one.table.is_alive(node(3))
+
+
+def test_who_needs_a_link_that_the_other_side_gave_up_dials_again() -> None:
+    wire = Wire()
+    stations = ring_of(wire, [1, 2, 3, 4], max_links=2)
+    stations[2].needed.append(node(1))
+    for number in (2, 3, 4):
+        call(wire, stations[1], partial(stations[1].links.ensure, node(number)))
+        wire.run(2.0)
+    assert [each.node for each in wire.of(OpenLink, node(2))] == [node(1)]
+    assert node(2) in stations[1].links.up()
+    assert not stations[1].lost
+    assert not stations[2].lost
+
+
+def test_accepted_links_have_an_end_and_who_was_sent_away_does_not_insist() -> None:
+    wire = Wire()
+    stations = ring_of(wire, list(range(1, 20)), max_links=2)
+    for number in range(2, 20):
+        call(wire, stations[number], partial(stations[number].links.ensure, node(1)))
+        wire.run(0.01)
+    assert len(stations[1].links.up()) <= 4
+    refused = next(each for each in stations.values() if each.lost)
+    dials = len(wire.of(OpenLink, refused.own))
+    for _ in range(5):
+        call(wire, refused, partial(refused.links.ensure, node(1)))
+        wire.run(0.01)
+    assert len(wire.of(OpenLink, refused.own)) == dials
+    wire.run(1.0)
+    call(wire, refused, partial(refused.links.ensure, node(1)))
+    assert len(wire.of(OpenLink, refused.own)) == dials + 1
 
 
 def test_the_round_trip_is_smoothed() -> None:

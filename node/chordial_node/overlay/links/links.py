@@ -25,12 +25,14 @@ from chordial_node.ids import WILDCARD, NodeId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Attribute, Span
 from chordial_node.overlay.errors import OverlayError
+from chordial_node.overlay.links.book import LinkBook
 from chordial_node.overlay.links.greeting import control_envelope, objection_to
 from chordial_node.overlay.links.link import FIRST_LINK_CODE, Link, LinkState, RoundTrip, Watched
 from chordial_node.overlay.links.writer import HELLO_SECONDS, RETIRE_SECONDS, LinkWriter
 from chordial_node.overlay.messages import (
     ERROR,
     Envelope,
+    Goodbye,
     Hello,
     LinkMessage,
     decode_body,
@@ -44,6 +46,10 @@ AVOID_SECONDS = 10.0
 """A peer that could not be dialed is routed around for so long, unless it dials us."""
 IDLE_SECONDS = 30.0
 """At the budget a link gives way to another destination when it was unused for so long."""
+REDIAL_SECONDS = 1.0
+"""A peer that hung up before its Hello is not dialed again for so long."""
+ROOM_TO_DIAL = 8
+"""Twice the budget is the end; an eighth of that is kept for dials of our own."""
 MOST_SEED_DIALS = 64
 MOST_ADDRESSES = 256
 
@@ -84,9 +90,8 @@ class Links:
         self._config = config
         self._own = own
         self._table = table
-        self._links: dict[int, Link] = {}
-        self._current: dict[NodeId, Link] = {}
-        self._touched: dict[int, Link] = {}
+        self._book = LinkBook()
+        self._broken: dict[NodeId, float] = {}
         self._addresses: dict[NodeId, Address] = {}
         self._last_number = 0
         self._full_until = 0.0
@@ -96,7 +101,7 @@ class Links:
 
     def send(self, node: NodeId, envelope: Envelope) -> bool:
         """Queue an envelope for a neighbor, dialing if there is no link; False: no room."""
-        link = self._current.get(node) or self._dial_node(node)
+        link = self._book.by_node.get(node) or self._dial_node(node)
         if link is None or not link.push(envelope, self._config.link_queue):
             return False
         now = self._kernel.now
@@ -105,34 +110,34 @@ class Links:
             if not link.has_backlog:
                 link.has_backlog, link.backlog_since = True, now
         else:
-            self._touched[link.number] = link
+            self._book.touched[link.number] = link
         return True
 
     def send_control(self, node: NodeId, message: LinkMessage) -> bool:
         """Queue a link message in front of everything else; False when no link is up."""
-        link = self._current.get(node)
-        if link is None or link.state is not LinkState.UP:
-            return False
-        if not link.push(control_envelope(self._own, message), self._config.link_queue):
+        link = self._book.up(node)
+        if link is None or not link.push(
+            control_envelope(self._own, message), self._config.link_queue
+        ):
             return False
         if not link.is_writing:
-            self._touched[link.number] = link
+            self._book.touched[link.number] = link
         return True
 
     def reserve(self, node: NodeId) -> bool:
         """Keep room on a neighbor's link for the answer to a request it sent."""
-        link = self._current.get(node)
+        link = self._book.by_node.get(node)
         return link is None or link.reserve(self._kernel.now, self._config.link_queue)
 
     def watch(self, node: NodeId, span: Span, attributes: dict[str, Attribute]) -> None:
         """End a span when the envelope that carries its id is written, or cannot be."""
-        link = self._current.get(node)
+        link = self._book.by_node.get(node)
         if link is not None and span.trace is not None:
             link.watched[span.trace.span_id] = Watched(span, self._kernel.now, attributes)
 
     def flush(self) -> None:
         """Write one frame on each link that has something to say and may."""
-        touched, self._touched = self._touched, {}
+        touched, self._book.touched = self._book.touched, {}
         for link in touched.values():
             if link.state is LinkState.UP and not link.is_writing and link.waiting:
                 self._writer.write(link, link.next_frame())
@@ -141,33 +146,32 @@ class Links:
 
     def ensure(self, node: NodeId) -> None:
         """Dial a peer unless there is a link, or a dial is pending already."""
-        if node != self._own and node not in self._current:
+        if node != self._own and node not in self._book.by_node:
             self._dial_node(node)
 
     def dial(self, address: Address) -> None:
         """Dial a seed, whoever it is; its Hello tells."""
-        pending = [link for link in self._links.values() if link.node == WILDCARD]
-        is_known = any(link.leads_to(address) for link in self._links.values())
-        if not is_known and len(pending) < MOST_SEED_DIALS:
+        is_known = any(link.leads_to(address) for link in self._book.by_number.values())
+        if not is_known and self._book.seeds() < MOST_SEED_DIALS:
             self._open(WILDCARD, address)
 
     def may_link(self, node: NodeId) -> bool:
         """Tell whether the budget allows a link to a peer, an idle one giving way."""
-        if node in self._current or len(self._current) < self._config.max_links:
+        if node in self._book.by_node or len(self._book.by_node) < self._config.max_links:
             return True
         if self.user.is_needed(node):
             return True
         now = self._kernel.now
         if now < self._full_until:
             return False
-        if self._least_used(IDLE_SECONDS) is None:
+        if self._book.least_used(now - IDLE_SECONDS, self.user.is_needed) is None:
             self._full_until = now + 1.0
             return False
         return True
 
     def close(self, node: NodeId, reason: str) -> None:
         """End the link to a peer, if there is one."""
-        link = self._current.get(node)
+        link = self._book.by_node.get(node)
         if link is not None:
             self._end(link, reason)
 
@@ -175,32 +179,31 @@ class Links:
 
     def is_up(self, node: NodeId) -> bool:
         """Tell whether a peer is linked and has said Hello."""
-        link = self._current.get(node)
-        return link is not None and link.state is LinkState.UP
+        return self._book.up(node) is not None
 
     def up(self) -> list[NodeId]:
         """Return all linked peers, sorted."""
-        return sorted(node for node, link in self._current.items() if link.state is LinkState.UP)
+        return self._book.all_up()
 
     def last_heard(self, node: NodeId) -> float | None:
         """Return when the last frame came from a linked peer; None without a link."""
-        link = self._current.get(node)
-        return link.last_heard if link is not None and link.state is LinkState.UP else None
+        link = self._book.up(node)
+        return link.last_heard if link is not None else None
 
     def round_trip(self, node: NodeId) -> RoundTrip:
         """Return the smoothed round trip of a link, a cautious guess when there is none."""
-        link = self._current.get(node)
+        link = self._book.by_node.get(node)
         return link.round_trip if link is not None else RoundTrip()
 
     def measured(self, node: NodeId, seconds: float) -> None:
         """Take one measurement of a link's round trip in."""
-        link = self._current.get(node)
+        link = self._book.by_node.get(node)
         if link is not None:
             link.round_trip.measured(seconds)
 
     def queued_seconds(self, node: NodeId) -> float:
         """Return how long what waits on a link has been waiting."""
-        link = self._current.get(node)
+        link = self._book.by_node.get(node)
         if link is None or not link.has_backlog:
             return 0.0
         return self._kernel.now - link.backlog_since
@@ -209,20 +212,20 @@ class Links:
 
     def on_opened(self, event: LinkOpened) -> None:
         """Greet the other side of a link that was dialed or accepted."""
-        link = self._links.get(event.link)
+        link = self._book.by_number.get(event.link)
         node = event.node
         if link is None:
             if event.link % 2 == 0 or not self._admits(node):
                 self._kernel.emit(CloseLink(link=event.link))
                 return
-            link = self._links[event.link] = Link(event.link, node, event.remote, False)
+            link = self._book.by_number[event.link] = Link(event.link, node, event.remote, False)
         is_seed = link.node == WILDCARD
         link.node = node
         if node == self._own or (is_seed and self.is_up(node)):
             self._forget(link)  # a seed that is ourselves, or was linked before
             self._kernel.emit(CloseLink(link=link.number))
             return
-        self._current.setdefault(node, link)
+        self._book.by_node.setdefault(node, link)
         link.state = LinkState.OPEN
         link.last_heard = link.used_at = self._kernel.now
         self._writer.arm(link, HELLO_SECONDS)
@@ -230,24 +233,24 @@ class Links:
 
     def on_failed(self, event: LinkFailed) -> None:
         """Give back what waited for a dial that failed."""
-        link = self._links.get(event.link)
+        link = self._book.by_number.get(event.link)
         if link is None:
             return
         if event.failure is LinkFailure.IDENTITY:
             self._refused(link.node if link.node != WILDCARD else None, event.reason)
-        if link.node != WILDCARD and self._is_alone(link):
+        if link.node != WILDCARD and self._book.is_alone(link):
             self._table.add_avoid(link.node, self._kernel.now + AVOID_SECONDS)
         self._lost(link, event.reason, event.failure is LinkFailure.REFUSED)
 
     def on_lost(self, event: LinkLost) -> None:
         """Give back what waited for a link that has ended."""
-        link = self._links.get(event.link)
+        link = self._book.by_number.get(event.link)
         if link is not None:
             self._lost(link, event.reason)
 
     def on_received(self, event: FrameReceived) -> None:
         """Hand on the envelopes of a frame; the first of a link must be its Hello."""
-        link = self._links.get(event.link)
+        link = self._book.by_number.get(event.link)
         if link is None:
             return
         now = self._kernel.now
@@ -261,16 +264,18 @@ class Links:
         for envelope in envelopes:
             if link.hello is None:
                 self._on_hello(link, envelope)
+            elif envelope.method == Goodbye.CODE:
+                self._on_goodbye(link)
             elif envelope.method != Hello.CODE:
                 if not FIRST_LINK_CODE <= envelope.method < ERROR:
                     link.used_at = now
                 self.user.on_envelope(link.node, envelope)
-            if link.number not in self._links:
+            if link.number not in self._book.by_number:
                 return
 
     def on_written(self, event: FrameWritten) -> None:
         """Let the next frame go."""
-        link = self._links.get(event.link)
+        link = self._book.by_number.get(event.link)
         if link is None:
             return
         link.is_writing = False
@@ -278,27 +283,35 @@ class Links:
         link.has_backlog = False
         if link.waiting:
             link.has_backlog, link.backlog_since = True, self._kernel.now
-            self._touched[link.number] = link
+            self._book.touched[link.number] = link
 
     # one link
 
     def _dial_node(self, node: NodeId) -> Link | None:
         record = self._table.get(node)
         address = record.overlay_address if record else self._addresses.get(node)
-        if address is None or node == self._own:
+        broken = self._broken.get(node, -REDIAL_SECONDS)
+        if address is None or node == self._own or broken > self._kernel.now - REDIAL_SECONDS:
             return None
-        link = self._current[node] = self._open(node, address)
+        link = self._open(node, address)
+        if link is not None:
+            self._book.by_node[node] = link
         return link
 
-    def _open(self, node: NodeId, address: Address) -> Link:
+    def _open(self, node: NodeId, address: Address) -> Link | None:
+        if len(self._book.by_number) >= 2 * self._config.max_links:
+            return None
         self._last_number += 2
-        link = self._links[self._last_number] = Link(self._last_number, node, address, True)
+        link = self._book.by_number[self._last_number] = Link(
+            self._last_number, node, address, True
+        )
         link.used_at = self._kernel.now
         self._kernel.emit(OpenLink(link=link.number, node=node, address=address))
         return link
 
     def _admits(self, node: NodeId) -> bool:
-        if len(self._links) < 2 * self._config.max_links + MOST_SEED_DIALS:
+        most = 2 * self._config.max_links
+        if len(self._book.by_number) < most - most // ROOM_TO_DIAL:
             return True
         self._refused(node, "there are too many links")
         return False
@@ -320,18 +333,18 @@ class Links:
         link.state = LinkState.UP
         link.up_since = self._kernel.now
         self._writer.on_up(link)
-        current = self._current.get(link.node)
+        current = self._book.by_node.get(link.node)
         if current is not None and current is not link:
             self._settle(current, link, hello)
         else:
-            self._current[link.node] = link
+            self._book.by_node[link.node] = link
             self._tell_up(link, hello)
 
     def _settle(self, current: Link, rival: Link, hello: Hello) -> None:
         """Let one of two links to the same peer carry everything."""
         node = current.node
         if current.state is not LinkState.UP:
-            self._replace(current, rival)
+            self._book.replace(current, rival)
             if current.state is LinkState.DIALING and (rival.is_dialed or self._own < node):
                 self._forget(current)
                 self._kernel.emit(CloseLink(link=current.number))
@@ -344,24 +357,11 @@ class Links:
         if is_crossing and current.is_dialed is (self._own > node):
             self._retire(rival)
             return
-        self._replace(current, rival)
+        self._book.replace(current, rival)
         self._retire(current)
         if not is_crossing:  # the other side has lost what we still held for open
             self.user.on_link_lost(node, False, "replaced by a new link", [])
             self._tell_up(rival, hello)
-
-    def _replace(self, old: Link, new: Link) -> None:
-        for mine, theirs in zip(new.queues, old.queues, strict=True):
-            mine.extend(theirs)
-            theirs.clear()
-        new.watched.update(old.watched)
-        old.watched.clear()
-        new.owed += old.owed + old.owed_before
-        if old.round_trip.is_measured and not new.round_trip.is_measured:
-            new.round_trip = old.round_trip
-        new.used_at = max(new.used_at, old.used_at)
-        self._current[new.node] = new
-        self._touched[new.number] = new
 
     def _retire(self, link: Link) -> None:
         link.state = LinkState.RETIRING
@@ -370,31 +370,43 @@ class Links:
 
     def _tell_up(self, link: Link, hello: Hello) -> None:
         self._table.clear_avoid(link.node)
+        self._broken.pop(link.node, None)
         self._addresses[link.node] = hello.member.overlay_address
         if len(self._addresses) > MOST_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]
-        self._touched[link.number] = link
+        self._book.touched[link.number] = link
         self._kernel.emit(LinkUp(node=link.node, dialed=link.is_dialed))
-        while len(self._current) > self._config.max_links:
-            least_used = self._least_used(RETIRE_SECONDS)
+        while len(self._book.by_node) > self._config.max_links:
+            before = self._kernel.now - RETIRE_SECONDS
+            least_used = self._book.least_used(before, self.user.is_needed)
             if least_used is None:
                 break
-            self._end(least_used, "the budget of links is used up")
+            self._part(least_used)
         self.user.on_link_up(link.node, hello)
 
-    def _least_used(self, idle_seconds: float) -> Link | None:
-        before = self._kernel.now - idle_seconds
-        idle = [
-            link
-            for link in self._current.values()
-            if link.used_at <= before
-            and link.state is LinkState.UP
-            and not link.waiting
-            and not self.user.is_needed(link.node)
-        ]
-        return min(idle, key=lambda link: (link.used_at, link.node), default=None)
-
     # ends
+
+    def _part(self, link: Link) -> None:
+        """End an idle link in good order: the other side is told, and dials when it must."""
+        self._writer.write(link, [control_envelope(self._own, Goodbye())])
+        self._step_aside(link, "the budget of links is used up")
+
+    def _on_goodbye(self, link: Link) -> None:
+        was_up = self._book.up(link.node) is link
+        if not was_up:
+            return
+        unsent = link.take_all()
+        self._writer.end_unwritten(link, "the other side has parted")
+        self._step_aside(link, "the other side has no room for it")
+        if unsent or self.user.is_needed(link.node):
+            self.ensure(link.node)
+        for envelope in unsent:
+            self.send(link.node, envelope)
+
+    def _step_aside(self, link: Link, reason: str) -> None:
+        self._book.step_aside(link)
+        self._retire(link)
+        self._kernel.emit(LinkDown(node=link.node, reason=reason))
 
     def _on_late(self, link: Link) -> None:
         if link.state is LinkState.RETIRING:
@@ -408,7 +420,7 @@ class Links:
 
     def _refuse(self, link: Link, reason: str) -> None:
         self._refused(link.node, reason)
-        if self._is_alone(link):
+        if self._book.is_alone(link):
             self._table.add_avoid(link.node, self._kernel.now + AVOID_SECONDS)
         self._end(link, f"refused: {reason}")
 
@@ -420,33 +432,29 @@ class Links:
         self._kernel.emit(CloseLink(link=link.number))
         self._lost(link, reason)
 
-    def _is_alone(self, link: Link) -> bool:
-        return self._current.get(link.node) is link and self._rival_of(link) is None
-
-    def _rival_of(self, link: Link) -> Link | None:
-        for other in self._links.values():
-            is_rival = other.node == link.node and other is not link
-            if is_rival and other.state is not LinkState.RETIRING:
-                return other
-        return None
-
     def _forget(self, link: Link) -> None:
         self._writer.disarm(link)
-        self._links.pop(link.number, None)
-        self._touched.pop(link.number, None)
         self._writer.end_written(link)
-        if self._current.get(link.node) is link:
-            del self._current[link.node]
+        self._book.forget(link)
+
+    def _note_broken(self, node: NodeId) -> None:
+        """Wait before the next dial: whoever hangs up without a Hello would do it again."""
+        self._broken.pop(node, None)
+        self._broken[node] = self._kernel.now
+        if len(self._broken) > MOST_ADDRESSES:
+            del self._broken[next(iter(self._broken))]
 
     def _lost(self, link: Link, reason: str, is_refused: bool = False) -> None:
         node = link.node
-        was_current = self._current.get(node) is link
-        rival = self._rival_of(link)
+        was_current = self._book.by_node.get(node) is link
+        if link.is_dialed and link.state is LinkState.OPEN:
+            self._note_broken(node)
+        rival = self._book.rival_of(link)
         self._forget(link)
         if not was_current:
             return
         if rival is not None:
-            self._replace(link, rival)
+            self._book.replace(link, rival)
             return
         self._writer.end_unwritten(link, reason)
         self._kernel.emit(LinkDown(node=node, reason=reason))

@@ -90,3 +90,9 @@ class DigestDiff(LinkMessage, frozen=True):
     buckets: tuple[int, ...]
     """Buckets whose records the sender wants back; empty: none."""
     records: tuple[MemberRecord, ...]
+
+
+class Goodbye(LinkMessage, frozen=True):
+    """The sender has no room for an idle link: it reads on for a moment and writes no more."""
+
+    CODE: ClassVar[int] = 0xF113
