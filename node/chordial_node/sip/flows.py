@@ -24,20 +24,19 @@ from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.sip.admission import Verdict, is_scanner, judge
 from chordial_node.sip.connections import Connections
+from chordial_node.sip.datagrams import Datagrams
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flow import Flow
 from chordial_node.sip.framing import PONG, Keepalive
-from chordial_node.sip.headers import sent_by
 from chordial_node.sip.keepalive import Keepalives
 from chordial_node.sip.message import Message
+from chordial_node.sip.reception import own_sent_by, received
 from chordial_node.sip.response import respond_to_fault
 from chordial_node.sip.stun import answer_binding
 from chordial_node.sip.tags import KEY_LENGTH, Tags
 
 __all__ = ["Flow", "FlowUser", "Flows"]
 
-MOST_DATAGRAM_FLOWS = 50_000
-"""UDP flows remembered; the one unused for the longest time is forgotten first."""
 MOST_QUEUED_BYTES = 1_000_000
 """Waiting on one connection while it opens."""
 _VIA_TRANSPORT = {
@@ -80,10 +79,10 @@ class Flows:
         self._kernel = kernel
         self._counters = kernel.counters
         self._listeners = listeners
-        self._sent_by = [_sent_by(listener, node_id) for listener in listeners]
-        self._datagrams: dict[tuple[int, Address], Flow] = {}
+        self._sent_by = [own_sent_by(listener, node_id) for listener in listeners]
         self._connections = Connections(kernel, node_id, self.close)
         self._keepalives = Keepalives(kernel, node_id, self, self._on_silent)
+        self._datagrams = Datagrams(self._keepalives.forget)
 
     # ways out ----------------------------------------------------------------------------------
 
@@ -104,8 +103,7 @@ class Flows:
 
     def datagram(self, listener: int, remote: Address) -> Flow:
         """Return the UDP flow of a listener and an address; a dead one is dead until it speaks."""
-        flow = self._datagrams.get((listener, remote))
-        return self._new_datagram(listener, remote) if flow is None else flow
+        return self._datagrams.get(listener, remote)
 
     def find_connection(self, listener: int, remote: Address) -> Flow | None:
         """Return the live connection with an address, or None."""
@@ -131,8 +129,7 @@ class Flows:
         The host is always that from which the request came: a Via can choose its port only.
         """
         if flow.transport is Transport.UDP:
-            port = request.via.reply_address[1]
-            return flow if port == flow.remote[1] else self._reply_datagram(flow, port)
+            return self._datagrams.at_port(flow, request.via.reply_address[1])
         if flow.is_dead and flow.transport is Transport.TCP:
             return self.connect(flow.listener, (flow.remote[0], request.via.port or 5060))
         return self.renewed(flow)
@@ -178,7 +175,7 @@ class Flows:
         data, source = event.data, event.source
         verdict = judge(data)
         if verdict is Verdict.ACCEPT:
-            self._take(self._heard_datagram(event.listener, source), data)
+            self._take(self._datagrams.heard(event.listener, source), data)
         elif verdict is Verdict.STUN:
             answer = answer_binding(data, source[0].partition("%")[0], source[1])
             if answer is not None:
@@ -239,9 +236,11 @@ class Flows:
     # messages ----------------------------------------------------------------------------------
 
     def _take(self, flow: Flow, data: bytes) -> None:
-        message = self._read(flow, data)
-        if message is None:
+        message, error = received(flow, data)
+        if message is None or error is not None:
             self._counters.sip_bad_messages += 1
+            if message is not None and error is not None:
+                self._answer_fault(flow, message, error)
             return
         if not flow.has_spoken:
             flow.has_spoken = True
@@ -257,28 +256,6 @@ class Flows:
                 return
         self.user.on_message(flow, message)
 
-    def _read(self, flow: Flow, data: bytes) -> Message | None:
-        """Read a message and note its source; None for a bad one, answered where it can be."""
-        try:
-            message = Message(data)
-        except RemoteProtocolError:
-            return None
-        try:
-            if message.is_request and flow.transport is not Transport.PEER:
-                message.note_source(flow.host, flow.remote[1])
-            message.check()
-            if message.is_request and flow.transport is Transport.PEER:
-                self._check_peer(flow, message)
-        except RemoteProtocolError as error:
-            self._answer_fault(flow, message, error)
-            return None
-        return message
-
-    def _check_peer(self, flow: Flow, message: Message) -> None:
-        """A request of a peer must name that peer in its topmost Via (`sip.md` 8)."""
-        if flow.node is None or message.via.host != _peer_host(flow.node):
-            raise RemoteProtocolError(403, "Via names another peer")
-
     def _answer_fault(self, flow: Flow, message: Message, error: RemoteProtocolError) -> None:
         answer = respond_to_fault(message, error, self.tags.of(message))
         if answer is None:
@@ -293,40 +270,12 @@ class Flows:
         """Nothing more can be read from a connection: answer what was read, and close."""
         self._counters.sip_bad_messages += 1
         if error.head is not None:
-            try:
-                message = Message(error.head)
-                if flow.transport is not Transport.PEER:
-                    message.note_source(flow.host, flow.remote[1])
+            message, _ = received(flow, error.head)
+            if message is not None:
                 self._answer_fault(flow, message, error)
-            except RemoteProtocolError:
-                pass  # no SIP, or no Via: silence
         self.close(flow, error.reason)
 
     # flows come and go -------------------------------------------------------------------------
-
-    def _heard_datagram(self, listener: int, source: Address) -> Flow:
-        """The flow from which a datagram came, moved to the end of those to be forgotten."""
-        flow = self._datagrams.pop((listener, source), None)
-        if flow is None or flow.is_dead:
-            return self._new_datagram(listener, source)
-        self._datagrams[listener, source] = flow
-        return flow
-
-    def _new_datagram(self, listener: int, remote: Address) -> Flow:
-        datagrams = self._datagrams
-        while len(datagrams) >= MOST_DATAGRAM_FLOWS:
-            oldest = next(iter(datagrams))
-            flow = datagrams.pop(oldest)
-            self._keepalives.forget(flow)
-        flow = Flow(listener, Transport.UDP, remote)
-        datagrams[listener, remote] = flow
-        return flow
-
-    def _reply_datagram(self, flow: Flow, port: int) -> Flow:
-        """Another port of the same host; not remembered when it is not known already."""
-        remote = (flow.remote[0], port)
-        known = self._datagrams.get((flow.listener, remote))
-        return Flow(flow.listener, Transport.UDP, remote) if known is None else known
 
     def _peer_listener(self) -> int:
         for number, listener in enumerate(self._listeners):
@@ -372,14 +321,3 @@ class Flows:
         self.user.on_flow_lost(flow, reason)
         for watcher in self.watchers:
             watcher(flow, reason)
-
-
-def _peer_host(node: NodeId) -> bytes:
-    return node.hex().encode() + b".peer.invalid"
-
-
-def _sent_by(listener: ListenerConfig, node_id: NodeId) -> bytes:
-    if listener.transport is Transport.PEER:
-        return _peer_host(node_id)
-    end = listener.advertised
-    return sent_by(end.host.encode("ascii"), end.port)

@@ -6,7 +6,8 @@ from chordial_node.boundary.effects import OpenFlow, WriteFlow
 from chordial_node.boundary.events import FlowFailed, FlowLost, FlowOpened, FlowReceived
 from chordial_node.boundary.notices import FlowDied
 from chordial_node.ids import NodeId
-from chordial_node.sip.flows import MOST_DATAGRAM_FLOWS, MOST_QUEUED_BYTES, Flow
+from chordial_node.sip.datagrams import MOST_DATAGRAM_FLOWS
+from chordial_node.sip.flows import MOST_QUEUED_BYTES, Flow
 from chordial_node.sip.framing import MAX_HEAD
 from chordial_node.sip.response import respond
 from tests.node.sip.flow_rig import (
