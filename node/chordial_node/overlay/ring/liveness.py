@@ -73,6 +73,9 @@ class Liveness:
         self._reported: dict[NodeId, float] = {}
         self._broken: dict[NodeId, float] = {}
         self._cases: dict[NodeId, _Case] = {}
+        self._watched: list[NodeId] = []
+        self._watched_of: tuple[list[NodeId], list[NodeId]] = ([], [])
+        """What the choice was made from: live peers by the table, and the ring's own neighbors."""
         self.announce: Callable[[tuple[MemberRecord, ...]], None]
         """Tells deaths to the whole ring."""
         self.neighbors: Callable[[], list[NodeId]]
@@ -141,15 +144,20 @@ class Liveness:
             self.declare_dead(node)
 
     def on_link_lost(self, node: NodeId, refused: bool) -> None:
-        """Dial again after a broken stream; a refusal then is the proof."""
+        """Dial a watched peer again after its stream broke; a refusal then is the proof.
+
+        Links to others also end for lack of use; they are dialed when they are needed.
+        """
         if not self._is_running or not self._is_live(node):
             return
         if not refused:
+            is_watched = node in self.watched()
             self._broken.pop(node, None)
             self._broken[node] = self._kernel.now
             if len(self._broken) > MOST_BROKEN:
                 del self._broken[next(iter(self._broken))]
-            self._links.ensure(node)
+            if is_watched:
+                self._links.ensure(node)
             return
         broken = self._broken.get(node)
         if broken is None or self._kernel.now - broken > GONE_SECONDS:
@@ -179,12 +187,18 @@ class Liveness:
 
     def watched(self) -> list[NodeId]:
         """Return the peers this one watches: four on each side, or everybody in a small ring."""
-        live = self._table.live_ids()
+        live, near = self._table.live_ids(), self.neighbors()
+        if live is not self._watched_of[0] or near != self._watched_of[1]:
+            self._watched_of = (live, near)
+            self._watched = self._choose(live, near)
+        return self._watched
+
+    def _choose(self, live: list[NodeId], near: list[NodeId]) -> list[NodeId]:
         if len(live) <= EVERYBODY_BELOW:
             return [node for node in live if node != self._own]
         after = self._table.next_live(self._own, WATCHED_EACH_SIDE)
         before = self._table.previous_live(self._own, WATCHED_EACH_SIDE)
-        known = [node for node in self.neighbors() if self._is_live(node)]
+        known = [node for node in near if self._is_live(node)]
         return list(dict.fromkeys([*after, *before, *known]))
 
     # the watch

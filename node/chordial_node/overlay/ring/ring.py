@@ -62,6 +62,7 @@ from chordial_node.overlay.table import Table
 STARTING = ("starting", "joining", "forming")
 ANNOUNCE_SECONDS = 1.0
 """A joiner that nobody has announced by then does it itself."""
+LET_GO_SECONDS = 1.0
 JOINER_DIGEST_SECONDS = (0.0, 1.0, 3.0)
 LEAVE_SECONDS = 2.0
 
@@ -350,9 +351,11 @@ class Ring:
         """Take the place before the admitting peer, and tell it so."""
         assert self.is_starting
         life = max(self.incarnation, answer.incarnation + 1)
+        contacts = self._links.up()
         self._enter(life, answer.members, None, [admitting, *answer.successors])
         self._stabilizer.stabilize()
         self._kernel.after(ANNOUNCE_SECONDS, self._membership.announce_self)
+        self._kernel.after(LET_GO_SECONDS, lambda: self._let_go(contacts))
         for seconds in JOINER_DIGEST_SECONDS:
             self._kernel.after(seconds, self._compare_with_successor)
 
@@ -459,13 +462,20 @@ class Ring:
         self._merge.probe()
         self._membership.purge()
 
+    def _let_go(self, contacts: list[NodeId]) -> None:
+        """End links that only the start needed: seeds would keep one to everybody."""
+        for node in contacts:
+            if self.is_in_ring and not self.is_neighbor(node):
+                self._links.close(node, "it was only needed to join")
+
     def _compare_with_successor(self) -> None:
         if self.is_in_ring and self.successors:
             self._digests.exchange(self.successors[0])
 
     def _nearest(self) -> list[NodeId]:
-        near = [*self.successors[: self._config.copies], self.predecessor]
-        return list(dict.fromkeys(node for node in near if node is not None))
+        near = self.successors[: self._config.copies]
+        before = self.predecessor
+        return near if before is None or before in near else [*near, before]
 
     def _named(self) -> list[NodeId]:
         before = self.predecessor
