@@ -96,9 +96,12 @@ class Delivery:
         if is_own and (flow := self._flow_of(side)) is not None:
             return Way(flow, side=side)
         if side.device != NO_DEVICE:
-            way = await self._to_device(side.resource, side.device, None, trace)
-            if way is not None:
+            if (way := self._held(side.resource, side.device)) is not None:
                 return way
+            found = (await self._location.find(side.resource, trace)).get(side.device)
+            if found is not None:
+                return _unchanged(self.way_to(side.resource, found))
+        # It never registered: a peer that stands in has nothing but its address.
         if transport_of(side) is not Transport.UDP or is_own:
             return None
         return self._to_address(side)
@@ -107,22 +110,19 @@ class Delivery:
         self, token: DeviceToken, asked_by: NodeId | None, trace: Trace | None
     ) -> Way | None:
         """Return the way to a device that another peer asks for, never back to that peer."""
-        return await self._to_device(token.resource, token.device, asked_by, trace)
-
-    async def _to_device(
-        self, resource: ResourceId, device: bytes, asked_by: NodeId | None, trace: Trace | None
-    ) -> Way | None:
-        held = self._location.accepted(resource, device)
-        if held is not None and (way := self._here(resource, held)) is not None:
-            return _unchanged(way)
-        found = (await self._location.find(resource, trace)).get(device)
+        if (way := self._held(token.resource, token.device)) is not None:
+            return way
+        found = (await self._location.find(token.resource, trace)).get(token.device)
         if found is None:
             return None
         if found.registration.edge == asked_by:
-            way = self._direct(resource, found)
-        else:
-            way = self.way_to(resource, found)
-        return None if way is None else _unchanged(way)
+            return _unchanged(self._direct(token.resource, found))
+        return _unchanged(self.way_to(token.resource, found))
+
+    def _held(self, resource: ResourceId, device: bytes) -> Way | None:
+        """The way to a binding that this edge has accepted, without asking the ring."""
+        held = self._location.accepted(resource, device)
+        return None if held is None else _unchanged(self._here(resource, held))
 
     # the ways themselves --------------------------------------------------------------------------
 
@@ -221,6 +221,6 @@ def _target(binding: Binding) -> Address:
     return contact_address(contact) if isinstance(contact, SipUri) else registration.remote
 
 
-def _unchanged(way: Way) -> Way:
+def _unchanged(way: Way | None) -> Way | None:
     """The same way for a request whose Request-URI stands already: in a dialog, or by a peer."""
-    return Way(way.flow, None, way.device, way.path, way.side)
+    return way and Way(way.flow, None, way.device, way.path, way.side)

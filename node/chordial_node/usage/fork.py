@@ -156,7 +156,7 @@ class Fork:
         if branch.node is not None and status in (430, 503):
             self.on_no_answer(branch, NO_WAY)  # never reaches a phone: the next way, else 480
             return
-        if status == 430 and self._try_next(branch.group):
+        if status in (408, 430) and self._try_next(branch.group):
             return
         if status >= 600:
             self._is_declined = True
@@ -165,7 +165,9 @@ class Fork:
                 other.cancel()
         if status in _CHALLENGES:
             self._challenges.append(response)
-        better: Message | int = 500 if status == 503 else 480 if status == 430 else response
+        better: Message | int = response
+        if status in (430, 503):
+            better = 500 if status == 503 else self._nothing_left
         if _rank(better) < _rank(self._best):
             self._best = better
         self._go_on()

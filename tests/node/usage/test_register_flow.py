@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from chordial_node.boundary.control import Drain
 from chordial_node.boundary.notices import Registered, RequestRefused, Unregistered
 from chordial_node.overlay.kinds import KindId
 from chordial_node.sip.message import Message
@@ -219,16 +220,10 @@ def test_too_brief_a_registration_gets_423_with_the_least() -> None:
 
 def test_a_draining_edge_grants_a_minute() -> None:
     wire = wired()
-    wire.edges[0].turn(lambda: wire.edges[0].server.on_asked(1, _drain()))
+    wire.edges[0].turn(lambda: wire.edges[0].server.on_asked(1, Drain()))
     phone = behind_nat(wire)
     phone.register()
     assert [each.granted for each in stored(wire)] == [60]
-
-
-def _drain():  # type: ignore[no-untyped-def]
-    from chordial_node.boundary.control import Drain
-
-    return Drain()
 
 
 def test_expires_zero_removes_and_the_answer_lists_the_rest() -> None:

@@ -1,0 +1,275 @@
+"""Phones that move and peers that die (sip.md 1, 2, 8, 9 and the flows of a dead edge)."""
+
+from chordial_node.sip.flows import Flow
+from tests.node.usage.phone import Phone
+from tests.node.usage.rig import Wire
+from tests.node.usage.test_call_flow import BOB, Pair
+
+
+def three(tcp: bool = True) -> Pair:
+    pair = Pair.__new__(Pair)
+    pair.wire = Wire(3)
+    for user in ("alice", "bob"):
+        pair.wire.add_user(user)
+    pair.alice = Phone(
+        pair.wire,
+        "alice",
+        ("198.51.100.7", 40112),
+        contact="sip:alice@192.168.1.20:5060",
+        sent_by="192.168.1.20:5060",
+    )
+    pair.bob = Phone(pair.wire, "bob", ("10.0.0.9", 33020), edge=1, tcp=tcp)
+    pair.alice.register()
+    pair.bob.register()
+    return pair
+
+
+def test_the_callers_edge_is_dead_and_the_caller_hangs_up() -> None:
+    pair = three()
+    invite, answer = pair.answer()
+    pair.wire.kill(0)
+    pair.alice.edge = 2
+    pair.alice.send(pair.alice.within_call(b"BYE", invite, answer, as_caller=True))
+    pair.wire.run()
+    [bye] = pair.bob.requests(b"BYE")
+    pair.bob.reply(bye, 200)
+    assert pair.alice.answer(b"BYE").status == 200
+
+
+def test_the_callers_edge_is_dead_and_the_callee_hangs_up_b() -> None:
+    """The ring says that alice is at another peer now: handed over."""
+    pair = three()
+    invite, answer = pair.answer()
+    pair.wire.kill(0)
+    pair.alice.edge = 2
+    pair.alice.register()
+    pair.bob.send(pair.bob.within_call(b"BYE", invite, answer, as_caller=False))
+    pair.wire.run()
+    [bye] = pair.alice.requests(b"BYE")
+    assert bye.target == b"sip:alice@192.168.1.20:5060"
+    handed = [m for to, m in pair.wire.edges[1].sent if to == "E3"]
+    assert len(handed[0].values(b"route")) == 1
+    pair.alice.reply(bye, 200)
+    assert pair.bob.answer(b"BYE").status == 200
+
+
+def test_the_callers_edge_is_dead_and_the_callee_hangs_up_c() -> None:
+    """Reach direct: the other edge sends it itself."""
+    pair = three()
+    pair.alice = Phone(pair.wire, "alice", ("10.0.0.3", 5060))
+    pair.alice.register(call_id=b"r2")
+    invite, answer = pair.answer()
+    pair.wire.kill(0)
+    pair.bob.send(pair.bob.within_call(b"BYE", invite, answer, as_caller=False))
+    pair.wire.run()
+    [bye] = pair.alice.requests(b"BYE")
+    pair.alice.reply(bye, 200)
+
+
+def test_the_callers_edge_is_dead_and_the_callee_hangs_up_d() -> None:
+    """Nobody reaches her: 408 to the phone, which ends the dialog."""
+    pair = three()
+    invite, answer = pair.answer()
+    pair.wire.kill(0)
+    pair.bob.send(pair.bob.within_call(b"BYE", invite, answer, as_caller=False))
+    assert pair.bob.answer(b"BYE").status == 408
+
+
+def test_a_caller_that_moved_while_its_edge_lives() -> None:
+    """The first token of a phone's request is popped, too, when another follows."""
+    pair = three()
+    invite, answer = pair.answer()
+    pair.alice.edge = 2
+    pair.alice.send(pair.alice.within_call(b"BYE", invite, answer, as_caller=True))
+    pair.wire.run()
+    [bye] = pair.bob.requests(b"BYE")
+    pair.bob.reply(bye, 200)
+    assert pair.alice.answer(b"BYE").status == 200
+
+
+def test_a_new_call_skips_an_edge_known_dead() -> None:
+    pair = three(tcp=False)
+    pair.bob.contact = b"sip:bob@192.168.0.9:5060"
+    pair.bob.sent_by = b"192.168.0.9:5060"
+    pair.bob.register()
+    pair.bob.register(
+        call_id=b"r-bob", expires=0, contact=b"Contact: <sip:bob@10.0.0.9:33020>;expires=0"
+    )
+    pair.wire.kill(1)
+    pair.alice.call(BOB)
+    assert pair.alice.statuses(b"INVITE")[-1] == 480
+
+
+def test_a_new_call_reaches_a_direct_phone_of_a_dead_edge() -> None:
+    pair = three(tcp=False)
+    pair.wire.kill(1)
+    pair.alice.call(BOB)
+    [invite] = pair.bob.requests(b"INVITE")
+    pair.bob.edge = 0
+    pair.bob.reply(invite, 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
+def test_no_100_within_a_second_fails_the_branch_and_tells_the_detector() -> None:
+    pair = three()
+    pair.wire.kill(1, is_known=False)
+    pair.alice.call(BOB, wait=0.9)
+    assert pair.alice.statuses(b"INVITE")[-1] == 100
+    pair.wire.run(0.3)
+    assert pair.alice.statuses(b"INVITE")[-1] == 480
+    assert pair.caller_edge.peer.doubted == [pair.wire.edges[1].own]
+
+
+def test_a_branch_without_a_1xx_ends_with_its_peer() -> None:
+    pair = three()
+    pair.wire.kill(1, is_known=False)
+    pair.alice.call(BOB, wait=0.1)
+    pair.wire.learn_death(1)
+    pair.wire.run(0.1)
+    assert pair.alice.statuses(b"INVITE")[-1] == 480
+
+
+def test_the_callees_edge_dies_while_it_rings_and_the_call_is_answered() -> None:
+    """B's 200 reaches a third peer: past the dead one, to the edge that waits for it."""
+    pair = three(tcp=False)
+    _, invite = pair.ring()
+    pair.wire.kill(1)
+    pair.wire.run(1.5)
+    assert pair.alice.statuses(b"INVITE")[-1] == 180
+    pair.bob.edge = 2
+    pair.bob.reply(invite, 200)
+    answer = pair.alice.answer(b"INVITE")
+    assert answer.status == 200
+    pair.alice.send(pair.alice.within_call(b"ACK", invite, answer, as_caller=True))
+    pair.wire.run()
+    assert len(pair.bob.requests(b"ACK")) == 1
+
+
+def test_an_answer_that_lands_on_another_peer_goes_to_its_owner() -> None:
+    pair = three(tcp=False)
+    _, invite = pair.ring()
+    pair.bob.edge = 2
+    pair.bob.reply(invite, 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
+def test_an_answer_that_lands_on_the_callers_edge_itself() -> None:
+    pair = three(tcp=False)
+    _, invite = pair.ring()
+    pair.wire.kill(1)
+    pair.bob.edge = 0
+    pair.bob.reply(invite, 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
+def test_the_callers_edge_dies_while_it_rings() -> None:
+    """Nobody takes its place in eight seconds: the phone stops ringing."""
+    pair = three()
+    pair.ring()
+    pair.wire.kill(0)
+    pair.wire.run(7.0)
+    assert pair.bob.requests(b"CANCEL") == []
+    pair.wire.run(2.0)
+    assert len(pair.bob.requests(b"CANCEL")) == 1
+
+
+def test_a_second_copy_of_an_invite_is_attached_and_gets_all_answers() -> None:
+    pair = three()
+    pair.alice.user = b"eve"
+    stranger = b"sip:eve@example.org"
+    invite = pair.alice.request(
+        b"INVITE", BOB, pair.alice.contact_line(None), from_uri=stranger, call_id=b"s"
+    )
+    pair.alice.send(invite)
+    pair.wire.run()
+    [first] = pair.bob.requests(b"INVITE")
+    pair.bob.reply(first, 180)
+    pair.wire.run()
+    pair.wire.kill(0)
+    pair.alice.received.clear()
+    pair.alice.edge = 2
+    pair.alice.send(invite)
+    pair.wire.run()
+    assert len(pair.bob.requests(b"INVITE")) == 1
+    assert pair.alice.statuses(b"INVITE") == [100, 180]
+    pair.wire.run(10.0)
+    assert pair.bob.requests(b"CANCEL") == []
+    pair.bob.reply(first, 200)
+    answer = pair.alice.answer(b"INVITE")
+    assert answer.status == 200
+    assert len(answer.values(b"via")) == 1
+    pair.alice.send(pair.alice.within_call(b"ACK", first, answer, as_caller=True))
+    pair.wire.run()
+    assert len(pair.bob.requests(b"ACK")) == 1
+
+
+def test_a_symmetric_nat_is_reached_by_its_own_flow_alone() -> None:
+    wire = Wire(3)
+    for user in ("alice", "carol"):
+        wire.add_user(user)
+    carol = Phone(
+        wire,
+        "carol",
+        ("198.51.100.7", 61001),
+        edge=1,
+        contact="sip:carol@192.168.0.9:5060",
+        sent_by="192.168.0.9:5060",
+    )
+    alice = Phone(wire, "alice", ("10.0.0.3", 5060))
+    carol.register()
+    alice.call(b"sip:carol@chordial.test")
+    [invite] = carol.requests(b"INVITE")
+    assert invite.target == b"sip:carol@192.168.0.9:5060"
+    carol.reply(invite, 200)
+    answer = alice.answer(b"INVITE")
+    rebound = Phone(
+        wire,
+        "carol",
+        ("198.51.100.7", 61044),
+        edge=2,
+        contact="sip:carol@192.168.0.9:5060",
+        sent_by="192.168.0.9:5060",
+    )
+    rebound.cseq = carol.cseq
+    rebound.register(call_id=b"r-carol")
+    del wire.phones[carol.remote]
+    wire.edges[1].turn(lambda: wire.edges[1].flows.close(_flow(wire), "three keepalives"))
+    alice.send(alice.within_call(b"BYE", invite, answer, as_caller=True))
+    wire.run()
+    assert len(rebound.requests(b"BYE")) == 1
+
+
+def _flow(wire: Wire) -> Flow:
+    return wire.edges[1].flows.datagram(0, ("198.51.100.7", 61001))
+
+
+def test_a_ua_that_listens_on_another_port_is_reached_at_its_contact() -> None:
+    """No rport, sends from one port, listens on another: requests go to the contact."""
+    pair = three()
+    from_port = Phone(pair.wire, "bob", ("10.0.0.5", 49152), edge=1)
+    listening = Phone(pair.wire, "bob", ("10.0.0.5", 5060), edge=1)
+    from_port.contact = b"sip:bob@10.0.0.5:5060"
+    uri = b"sip:chordial.test"
+    for _ in range(2):
+        lines = [from_port.contact_line()]
+        if listening.responses(b"REGISTER"):
+            lines.append(from_port.digest(listening.responses(b"REGISTER")[-1], b"REGISTER", uri))
+        raw = from_port.request(b"REGISTER", uri, *lines, call_id=b"asym")
+        from_port.send(raw.replace(b"10.0.0.5:49152;", b"10.0.0.5:5060;").replace(b";rport", b""))
+        pair.wire.run()
+    assert listening.statuses(b"REGISTER") == [401, 200]
+    pair.alice.call(BOB)
+    assert len(listening.requests(b"INVITE")) == 1
+    assert from_port.requests(b"INVITE") == []
+
+
+def test_a_tcp_phone_is_dialed_when_its_connection_is_gone() -> None:
+    """Contact host = source address: the binding is direct."""
+    pair = three()
+    pair.bob.contact = b"sip:bob@10.0.0.9:33020;transport=tcp"
+    edge = pair.wire.edges[1]
+    for number in list(edge.ends):
+        edge.lose(number)
+    pair.bob.lose(0)
+    pair.alice.call(BOB)
+    assert len(pair.bob.requests(b"INVITE")) == 1
