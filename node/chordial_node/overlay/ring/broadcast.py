@@ -28,6 +28,9 @@ MOST_SEEN = 4096
 MOST_PENDING = 4096
 """Groups that wait for one child; what finds no room is left to the digests."""
 
+_TOLERANCE = 0.001
+"""Of deadlines that are sums of others."""
+
 EventKey = tuple[NodeId, int, int]
 
 
@@ -188,7 +191,8 @@ class Broadcast:
             child.next_frame = self._kernel.now + FRAME_SECONDS
         else:
             self._links.ensure(node)
-            child.dial_due = child.dial_due or self._kernel.now + DIAL_SECONDS
+            pause = FRAME_SECONDS if self._links.is_up(node) else DIAL_SECONDS
+            child.dial_due = self._kernel.now + pause
         self._watch(node, child)
 
     def _watch(self, node: NodeId, child: _Child) -> None:
@@ -198,7 +202,7 @@ class Broadcast:
         if child.sent:
             due = child.sent[0].due
         elif child.pending:
-            due = child.dial_due or child.next_frame + LEAST_ACK_SECONDS
+            due = max(child.dial_due, child.next_frame)
         elif child.next_frame > self._kernel.now:
             due = child.next_frame
         else:
@@ -211,14 +215,20 @@ class Broadcast:
     def _on_due(self, node: NodeId, child: _Child, due: float) -> None:
         if self._children.get(node) is not child:
             return
-        late = self._kernel.now - due
-        if (child.sent or child.pending) and late <= LATE_SECONDS:
+        now = self._kernel.now
+        if child.sent:
+            is_overdue = child.sent[0].due <= now + _TOLERANCE
+        else:
+            is_overdue = bool(child.pending) and not self._links.is_up(node)
+        if is_overdue and now - due <= LATE_SECONDS:
             self.on_gone(node)
-        elif child.sent or child.pending:
+        elif is_overdue:
             if child.sent:
-                child.sent[0].due = self._kernel.now + LATE_SECONDS
-            child.dial_due = self._kernel.now + LATE_SECONDS
+                child.sent[0].due = now + LATE_SECONDS
+            child.dial_due = now + LATE_SECONDS
             self._watch(node, child)
+        elif child.pending and child.next_frame <= now + _TOLERANCE:
+            self._serve(node, child)
         else:
             self._watch(node, child)
 

@@ -268,14 +268,19 @@ class Liveness:
             self.on_report(self._own, report)
 
     def _judge(self, subject: NodeId, case: _Case) -> None:
+        """Declare a peer dead that others report, unless we have heard from it ourselves."""
         if self._cases.get(subject) is not case or not self._is_running:
             return
-        del self._cases[subject]
         record = self._table.get(subject)
+        now = self._kernel.now
         heard = self._links.last_heard(subject)
-        if record is None or record.incarnation != case.incarnation:
-            return
-        if heard is None or heard <= case.since - SILENT_SECONDS / 2:
+        is_other_life = record is None or record.incarnation != case.incarnation
+        if is_other_life or (heard is not None and heard > case.since):
+            del self._cases[subject]
+        elif heard is not None and now - heard < SILENT_SECONDS:
+            wait = self._limit(subject) - (now - heard)
+            self._kernel.after(wait, lambda: self._judge(subject, case))
+        else:
             self.declare_dead(subject)
 
     def _bear_out(self, node: NodeId, incarnation: int) -> None:
