@@ -61,6 +61,7 @@ class Proxy:
         self._forks: dict[ServerTransaction, Fork] = {}
         self._spans: dict[ServerTransaction, Span] = {}
         self._pending: dict[PendingKey, Fork] = {}
+        self._keys: dict[Fork, PendingKey] = {}
 
     async def serve(self, transaction: ServerTransaction, span: Span) -> None:
         """Forward a request; RemoteProtocolError and OverlayError say why it is refused.
@@ -120,6 +121,7 @@ class Proxy:
                 pending.attach(transaction)
                 return
             self._pending[key] = fork
+            self._keys[fork] = key
         way = await self._routes.way(onward, flow, transaction.trace)
         if request.method == b"BYE":
             self._dialogs.note_bye(request)
@@ -208,7 +210,8 @@ class Proxy:
             self._forks.pop(upper, None)
             if (span := self._spans.pop(upper, None)) is not None and upper.is_final:
                 span.end(self._kernel.now, sip_response_status_code=upper.status)
-        for key in [key for key, each in self._pending.items() if each is fork]:
+        key = self._keys.pop(fork, None)
+        if key is not None and self._pending.get(key) is fork:
             del self._pending[key]
 
     def _on_answer(self, fork: Fork, response: Message) -> None:

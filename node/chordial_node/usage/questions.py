@@ -190,9 +190,12 @@ class Questions:
     async def _trace(self, target: str) -> Answer:
         span = self._kernel.root_span("chordial.trace", forced=self._kernel.new_trace_id())
         try:
-            return await self._traced(target, span.trace)
-        finally:
-            span.end(self._kernel.now, target=target)
+            answer = await self._traced(target, span.trace)
+        except (OverlayError, RemoteProtocolError, ValueError) as error:
+            span.end(self._kernel.now, error=str(error), target=target)
+            raise
+        span.end(self._kernel.now, target=target)
+        return answer
 
     async def _traced(self, target: str, trace: Trace | None) -> Answer:
         scheme, _, rest = target.partition(":")

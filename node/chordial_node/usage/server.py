@@ -198,7 +198,8 @@ class Server:
     async def _dispatch(self, transaction: ServerTransaction, span: Span) -> None:
         request = transaction.request
         if self._transactions.is_full:
-            raise RemoteProtocolError(500, "Too Many Requests", ((b"Retry-After", b"5"),))
+            status = 503 if request.method == b"REGISTER" else 500
+            raise RemoteProtocolError(status, "Too Many Requests", ((b"Retry-After", b"5"),))
         is_options = request.method == b"OPTIONS" and not transaction.flow.is_peer
         is_last = request.max_forwards == 0
         if is_options and (is_last or self._domains.whose(request.uri) is Whose.OURSELVES):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from chordial_node.boundary.control import Hop
 from chordial_node.boundary.events import Address
 from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.kernel import Kernel
@@ -84,13 +85,30 @@ class SharedRing:
 
 
 class RingState:
-    """What the SIP side looks at of its own peer's ring, storage and journal."""
+    """What the SIP side looks at of its own peer's ring, storage, journal and diagnostics."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: NodeId, shared: SharedRing) -> None:
         self.boot = 1
         self.state = "joined"
         self.in_step = True
         self.is_failing = False
+        self._own = own
+        self._shared = shared
+
+    def owned(self, kind: int) -> list[tuple[ResourceId, Entry]]:
+        """Return everything: one dict is one range."""
+        return [
+            (resource, entry)
+            for (resource, held), shelf in self._shared.shelves.items()
+            if held == kind
+            for entry in shelf.entries.values()
+        ]
+
+    async def track(
+        self, destination: bytes, to_resource: bool, trace: Trace | None = None
+    ) -> list[Hop]:
+        """Return the way of everything: it is here."""
+        return [Hop(self._own, "p1", "self", 0.0, 0.0)]
 
 
 class FakePeer:
@@ -98,9 +116,10 @@ class FakePeer:
 
     def __init__(self, kernel: Kernel, own: NodeId, shared: SharedRing) -> None:
         self.node_id = own
-        self.ring = RingState()
+        self.ring = RingState(own, shared)
         self.storage = self.ring
         self.journal = self.ring
+        self.diagnostics = self.ring
         self.on_member_dead: list[Callable[[NodeId], None]] = []
         self.doubted: list[NodeId] = []
         self.has_left = False

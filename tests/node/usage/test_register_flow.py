@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from chordial_node.boundary.control import Drain
-from chordial_node.boundary.notices import Registered, RequestRefused, Unregistered
+from chordial_node.boundary.notices import Registered
 from chordial_node.overlay.kinds import KindId
 from chordial_node.sip.message import Message
 from chordial_node.usage.domains import resource_of
@@ -184,18 +184,6 @@ def test_challenges_that_stay_unanswered_end_in_silence() -> None:
     assert wire.edges[0].transactions.open_count == 0
 
 
-def test_to_must_be_the_authenticated_user() -> None:
-    wire = wired()
-    phone = behind_nat(wire)
-    to = b"<sip:bob@chordial.test>"
-    uri = b"sip:chordial.test"
-    phone.send(phone.request(b"REGISTER", uri, phone.contact_line(), to=to))
-    proof = phone.digest(phone.answer(b"REGISTER"), b"REGISTER", uri)
-    phone.send(phone.request(b"REGISTER", uri, phone.contact_line(), proof, to=to))
-    assert phone.answer(b"REGISTER").status == 403
-    assert any(isinstance(each, RequestRefused) for _, each in wire.notices)
-
-
 @pytest.mark.parametrize("contact", ["sip:x@chordial.test", "sip:x@203.0.113.10:5060"])
 def test_a_contact_at_our_own_domain_or_listener_is_refused(contact: str) -> None:
     wire = wired()
@@ -212,100 +200,12 @@ def test_what_is_asked_is_granted_up_to_the_limit(asked: int, least: int, most: 
     assert least <= stored(wire)[0].granted <= most
 
 
-def test_too_brief_a_registration_gets_423_with_the_least() -> None:
-    answer = behind_nat(wired()).register(expires=59)
-    assert answer.status == 423
-    assert answer.first(b"min-expires") == b"60"
-
-
 def test_a_draining_edge_grants_a_minute() -> None:
     wire = wired()
     wire.edges[0].turn(lambda: wire.edges[0].server.on_asked(1, Drain()))
     phone = behind_nat(wire)
     phone.register()
     assert [each.granted for each in stored(wire)] == [60]
-
-
-def test_expires_zero_removes_and_the_answer_lists_the_rest() -> None:
-    wire = wired()
-    desk = behind_nat(wire)
-    other = Phone(wire, "alice", ("198.51.100.8", 5060), instance="urn:uuid:B")
-    desk.register()
-    other.register()
-    answer = desk.register(expires=0)
-    assert answer.status == 200
-    [left] = answer.lines(b"contact")
-    assert b"urn:uuid:B" in left
-    assert any(isinstance(each, Unregistered) for _, each in wire.notices)
-
-
-def test_a_star_removes_everything_and_needs_expires_zero() -> None:
-    wire = wired()
-    phone = behind_nat(wire)
-    phone.register()
-    star = b"Contact: *"
-    assert phone.register(b"Expires: 60", contact=star).status == 400
-    assert phone.register(b"Expires: 0", contact=star).status == 200
-    assert stored(wire) == []
-
-
-def test_a_register_without_contact_lists_what_stands() -> None:
-    wire = wired()
-    phone = behind_nat(wire)
-    phone.register()
-    answer = phone.register(contact=b"Subject: nothing")
-    assert answer.status == 200
-    assert len(answer.lines(b"contact")) == 1
-    assert wire.shared.stores == 2 + 1
-
-
-def test_a_late_register_does_not_undo_a_later_one() -> None:
-    wire = wired()
-    phone = behind_nat(wire)
-    phone.register()
-    phone.cseq = 0
-    assert phone.register().status in (200, 400)
-    phone.cseq = 0
-    uri = b"sip:chordial.test"
-    phone.send(phone.request(b"REGISTER", uri, phone.contact_line(), call_id=b"r-alice"))
-    proof = phone.digest(phone.answer(b"REGISTER"), b"REGISTER", uri)
-    late = phone.request(b"REGISTER", uri, phone.contact_line(), proof, call_id=b"r-alice", cseq=1)
-    phone.send(late)
-    assert phone.answer(b"REGISTER").status == 400
-
-
-def test_a_late_register_does_not_undo_a_removal() -> None:
-    wire = wired()
-    phone = behind_nat(wire)
-    phone.register()
-    phone.register(expires=0)
-    phone.cseq = 1
-    uri = b"sip:chordial.test"
-    phone.send(phone.request(b"REGISTER", uri, phone.contact_line(), call_id=b"r-alice", cseq=9))
-    proof = phone.digest(phone.answer(b"REGISTER"), b"REGISTER", uri)
-    phone.send(
-        phone.request(b"REGISTER", uri, phone.contact_line(), proof, call_id=b"r-alice", cseq=2)
-    )
-    assert phone.answer(b"REGISTER").status == 400
-    assert stored(wire) == []
-
-
-def test_the_same_call_id_and_cseq_gets_the_present_list() -> None:
-    wire = wired()
-    phone = behind_nat(wire)
-    phone.register()
-    before = wire.shared.stores
-    phone.cseq = 0
-    uri = b"sip:chordial.test"
-    phone.send(phone.request(b"REGISTER", uri, phone.contact_line(), call_id=b"r-alice", cseq=2))
-    proof = phone.digest(phone.answer(b"REGISTER"), b"REGISTER", uri)
-    phone.send(
-        phone.request(b"REGISTER", uri, phone.contact_line(), proof, call_id=b"r-alice", cseq=2)
-    )
-    answer = phone.answer(b"REGISTER")
-    assert answer.status == 200
-    assert len(answer.lines(b"contact")) == 1
-    assert wire.shared.stores == before
 
 
 def test_a_new_port_of_the_same_call_id_replaces_without_an_instance() -> None:
@@ -368,12 +268,6 @@ def test_path_of_a_border_controller_is_kept_and_given_back() -> None:
     answer = behind_nat(wire).register(b"Path: <sip:sbc.example.org;lr>", b"Supported: path")
     assert answer.lines(b"path") == [b"<sip:sbc.example.org;lr>"]
     assert stored(wire)[0].path == (b"<sip:sbc.example.org;lr>",)
-
-
-def test_an_extension_we_lack_is_named() -> None:
-    answer = behind_nat(wired()).register(b"Require: gruu")
-    assert answer.status == 420
-    assert answer.first(b"unsupported") == b"gruu"
 
 
 def test_register_is_never_forwarded() -> None:

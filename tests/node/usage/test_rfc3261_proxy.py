@@ -1,0 +1,76 @@
+"""RFC 3261 §16: what a proxy checks before it forwards."""
+
+import pytest
+
+from tests.node.usage.test_call_flow import BOB, Pair
+from tests.node.usage.test_refusals import STRANGER, eve, proven
+
+
+@pytest.mark.parametrize("uri", [b"tel:+15551234", b"urn:service:sos"])
+def test_other_schemes_are_416(uri: bytes) -> None:
+    """RFC 3261 §16.3 step 2."""
+    pair = Pair()
+    pair.alice.send(pair.alice.request(b"INVITE", uri))
+    assert pair.alice.answer(b"INVITE").status == 416
+
+
+def test_max_forwards_of_zero_is_483() -> None:
+    """RFC 3261 §16.3 step 3."""
+    pair = Pair()
+    pair.alice.send(pair.alice.request(b"INVITE", BOB, max_forwards=0))
+    assert pair.alice.answer(b"INVITE").status == 483
+
+
+def test_a_proxy_extension_that_we_lack_is_420() -> None:
+    """RFC 3261 §16.3 step 5."""
+    pair = Pair()
+    pair.alice.send(pair.alice.request(b"INVITE", BOB, b"Proxy-Require: privacy"))
+    answer = pair.alice.answer(b"INVITE")
+    assert answer.status == 420
+    assert answer.first(b"unsupported") == b"privacy"
+
+
+def test_a_cancel_without_its_invite_is_481() -> None:
+    """RFC 3261 §9.2."""
+    pair = Pair()
+    pair.alice.send(pair.alice.request(b"CANCEL", BOB))
+    assert pair.alice.answer(b"CANCEL").status == 481
+
+
+def test_options_to_us_is_answered_without_state() -> None:
+    """RFC 3261 §11.2 and §8.2.7."""
+    pair = Pair()
+    stranger = eve(pair)
+    stranger.send(stranger.request(b"OPTIONS", b"sip:203.0.113.10:5060", from_uri=STRANGER))
+    answer = stranger.answer(b"OPTIONS")
+    assert answer.status == 200
+    assert b"INVITE" in (answer.first(b"allow") or b"")
+    assert pair.caller_edge.transactions.open_count == 0
+
+
+def test_options_to_a_user_reaches_the_phone() -> None:
+    """RFC 3261 §11."""
+    pair = Pair()
+    stranger = eve(pair)
+    stranger.send(stranger.request(b"OPTIONS", BOB, from_uri=STRANGER))
+    pair.wire.run()
+    pair.bob.reply(pair.bob.requests(b"OPTIONS")[0], 200)
+    assert stranger.answer(b"OPTIONS").status == 200
+
+
+def test_message_summary_of_ones_own_aor_is_489() -> None:
+    """RFC 6665 §4.2.1.1: an event that nobody serves here."""
+    pair = Pair()
+    own = b"sip:alice@chordial.test"
+    answer = proven(pair.alice, b"SUBSCRIBE", own, b"Event: message-summary")
+    assert answer.status == 489
+    assert pair.alice.requests(b"SUBSCRIBE") == []
+
+
+@pytest.mark.parametrize("own", [STRANGER, b"sip:alice@chordial.test"])
+def test_notify_outside_a_dialog_is_refused_from_everyone(own: bytes) -> None:
+    """RFC 6665 §4.1.3: a NOTIFY of no subscription."""
+    pair = Pair()
+    pair.alice.send(pair.alice.request(b"NOTIFY", BOB, b"Event: check-sync", from_uri=own))
+    assert pair.alice.answer(b"NOTIFY").status == 481
+    assert pair.bob.requests(b"NOTIFY") == []
