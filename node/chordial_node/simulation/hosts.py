@@ -55,7 +55,7 @@ class Clock:
     def world_us(self, monotonic: float) -> int:
         """Return the first microsecond of the world at which the clock shows so much."""
         us = int(monotonic * MICROSECONDS / self.rate)
-        while self.monotonic(us) < monotonic:
+        while us * self.rate / MICROSECONDS < monotonic:
             us += 1
         return us
 

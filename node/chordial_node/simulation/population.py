@@ -21,12 +21,14 @@ from chordial_node.config import (
     Transport,
 )
 from chordial_node.ids import NodeId, spread_node_ids
+from chordial_node.security.derived_keys import KeyRing, OverlayKey
 from chordial_node.simulation.agenda import Draws, below
 from chordial_node.simulation.hosts import Clock, Driven, Host
 from chordial_node.simulation.world import World, host_address
 
 OVERLAY_NAME = "simulated.chordial.test"
 DOMAIN = "chordial.test"
+KEYS = KeyRing(OVERLAY_NAME, [OverlayKey(1, bytes(range(32)))])
 FOUNDERS = 5
 SEEDS = 3
 OVERLAY_PORT = 6084

@@ -10,11 +10,17 @@ from random import Random
 
 import msgspec
 
-from chordial_node.boundary.control import AskStatus, StatusAnswer
+from chordial_node.boundary.control import AskStatus, AskTrace, StatusAnswer
 from chordial_node.config import NodeConfig
 from chordial_node.core import Core
 from chordial_node.ids import NodeId
-from chordial_node.security.derived_keys import KeyRing, OverlayKey
+from chordial_node.simulation.call_checkers import (
+    CallChecker,
+    CalmCall,
+    NewestRegistration,
+    RightPhone,
+)
+from chordial_node.simulation.calling import Calls, People
 from chordial_node.simulation.checkers import (
     Bounded,
     CalmLookup,
@@ -28,7 +34,7 @@ from chordial_node.simulation.checkers import (
 from chordial_node.simulation.hosts import Driven, Host
 from chordial_node.simulation.ledger import Ledger
 from chordial_node.simulation.operations import Operation
-from chordial_node.simulation.population import OVERLAY_NAME, MakeCore, Population
+from chordial_node.simulation.population import KEYS, MakeCore, Population
 from chordial_node.simulation.ring_checkers import (
     LiveSuccessor,
     NoDuplicates,
@@ -55,9 +61,11 @@ from chordial_node.simulation.world import World
 CHECKERS: tuple[type[Checker], ...] = (
     AcknowledgedSeen,
     Bounded,
+    CalmCall,
     CalmLookup,
     Expiry,
     LiveSuccessor,
+    NewestRegistration,
     NoDuplicates,
     NoFalseDeath,
     NoFault,
@@ -67,6 +75,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     OrderedSuccessorLists,
     Principals,
     Progress,
+    RightPhone,
     RingIdeal,
     StoreOnce,
     TableTrue,
@@ -75,7 +84,6 @@ SETTLE_SECONDS = 60.0
 _JOIN_LIMIT_SECONDS = 120.0
 _LOOK_LIMIT_SECONDS = 90.0
 _MOST_LOOKERS = 50
-_KEYS = KeyRing(OVERLAY_NAME, [OverlayKey(1, bytes(range(32)))])
 
 
 class SimulationResult(msgspec.Struct, frozen=True):
@@ -93,6 +101,10 @@ class SimulationResult(msgspec.Struct, frozen=True):
     puts_acknowledged: int
     gets: int
     gets_answered: int
+    registers: int
+    register_failures: int
+    calls: int
+    call_failures: int
     violations: tuple[Violation, ...]
     skipped: tuple[Skipped, ...]
     checked: dict[str, int]
@@ -109,7 +121,7 @@ class SimulationResult(msgspec.Struct, frozen=True):
 
 def make_core(config: NodeConfig, own: NodeId, random: Random) -> Driven:
     """Return the product's own core."""
-    return Core(config, own, _KEYS, random)
+    return Core(config, own, KEYS, random)
 
 
 def run(
@@ -119,12 +131,13 @@ def run(
     minutes: float = 10.0,
     scenario: str = "churn",
     load: Load | None = None,
+    calls: Calls | None = None,
     make: MakeCore = make_core,
     tell: Callable[[float, str], None] | None = None,
     trace: bool = False,
 ) -> SimulationResult:
     """Run one simulation; the same arguments give the same result on every machine."""
-    simulation = Simulation(seed, peers, minutes, SCENARIOS[scenario], load or Load(), make, trace)
+    simulation = Simulation(seed, peers, minutes, SCENARIOS[scenario], load, calls, make, trace)
     if tell is not None:
         simulation.tell_to(tell)
     return simulation.run()
@@ -139,7 +152,8 @@ class Simulation:
         peers: int,
         minutes: float,
         scenario: Scenario,
-        load: Load,
+        load: Load | None = None,
+        calls: Calls | None = None,
         make: MakeCore = make_core,
         trace: bool = False,
     ) -> None:
@@ -149,12 +163,15 @@ class Simulation:
         self.situation = Situation(self.population, self.views)
         self.situation.is_calm = scenario.is_calm
         self.ledger = Ledger()
-        self.workload = Workload(self.population, self.views, self.ledger, load)
+        self.workload = Workload(self.population, self.views, self.ledger, load or Load())
+        self.people = People(self.population, self.views, self.workload, calls or Calls())
         self.plan = Plan(scenario, self.population, self.views, self.situation)
         self.checkers = [checker(self.situation) for checker in CHECKERS]
         for checker in self.checkers:
             if isinstance(checker, ValueChecker):
                 checker.ledger = self.ledger
+            if isinstance(checker, CallChecker):
+                checker.watch(self.people)
         self.workload.on_operation.append(self._judge)
         self._scenario = scenario
         self._seconds = minutes * 60.0
@@ -186,6 +203,7 @@ class Simulation:
     def live(self) -> None:
         """Let clients ask and the scenario happen."""
         self.workload.start()
+        self.people.start()
         self.plan.begin(self._seconds)
         step = max(1.0, self._seconds / 20.0)
         end_us = self.world.now_us + int(self._seconds * 1_000_000)
@@ -202,6 +220,7 @@ class Simulation:
         """End faults, bring everyone back, and let time pass."""
         self.plan.end()
         self.workload.stop()
+        self.people.stop()
         self._tell("faults end")
         self.world.run_for(SETTLE_SECONDS)
         if not self._wait_for_everyone(SETTLE_SECONDS):
@@ -219,6 +238,10 @@ class Simulation:
             for host in lookers:
                 self.workload.get(host, key)
             self.world.run_for(0.05)
+        for line in self.people.lines:
+            for host in lookers:
+                self.workload.ask(host, AskTrace(line.phone.aor), lambda operation: None)
+            self.world.run_for(0.05)
         self.world.run_until(lambda: not self.workload.pending, _LOOK_LIMIT_SECONDS)
         statuses: dict[Host, StatusAnswer] = {}
         for host in self.population.running:
@@ -232,7 +255,7 @@ class Simulation:
 
     def result(self) -> SimulationResult:
         """Return what the run came to."""
-        tally = self.workload.tally
+        tally, people = self.workload.tally, self.people.tally
         for checker in self.checkers:
             if not checker.checked and not checker.skips:
                 self._complain(checker.name, "this checker never looked")
@@ -249,6 +272,10 @@ class Simulation:
             puts_acknowledged=tally.puts_acknowledged,
             gets=tally.gets,
             gets_answered=tally.gets_answered,
+            registers=people.registers,
+            register_failures=people.register_failures,
+            calls=people.calls + people.messages,
+            call_failures=people.call_failures + people.message_failures,
             violations=tuple(each for checker in self.checkers for each in checker.violations),
             skipped=tuple(each for checker in self.checkers for each in checker.skipped),
             checked={checker.name: checker.checked for checker in self.checkers},

@@ -12,6 +12,8 @@ def story(result: SimulationResult) -> str:
         f"mean {result.mean_hops} hops, 99 % within {result.p99_hops}",
         f"puts     {result.puts}, {result.puts_acknowledged} acknowledged; "
         f"gets {result.gets}, {result.gets_answered} answered",
+        f"phones   {result.registers} registers, {result.register_failures} failed; "
+        f"{result.calls} calls and messages, {result.call_failures} failed",
         f"turns    {result.turns}; {result.frames} frames, {result.bytes} bytes",
     ]
     lines += [

@@ -117,7 +117,7 @@ class Workload:
     def lookup(self) -> None:
         """Look a random Resource-ID up."""
         resource = ResourceId(self._draws.getrandbits(128).to_bytes(16, "big"))
-        host = self._some_host()
+        host = self.some_host()
         if host is not None:
             self.ask(host, Lookup(resource), self._on_looked_up)
 
@@ -134,7 +134,7 @@ class Workload:
     def _put_some_key(self) -> None:
         index = self._draws.getrandbits(32) * self._load.keys >> 32
         history = self.ledger.key(b"key-%d" % index)
-        host = self._some_host()
+        host = self.some_host()
         if host is not None and not history.is_busy:
             is_short = index % 4 == 3
             load = self._load
@@ -160,7 +160,7 @@ class Workload:
 
     def _get_some_key(self) -> None:
         names = list(self.ledger.keys)
-        host = self._some_host()
+        host = self.some_host()
         if names and host is not None:
             self.get(host, names[self._draws.getrandbits(32) * len(names) >> 32])
 
@@ -197,7 +197,8 @@ class Workload:
         world.ask(host, question, ended)
         world.at(OVERDUE_SECONDS, overdue)
 
-    def _some_host(self) -> Host | None:
+    def some_host(self) -> Host | None:
+        """Draw a host that is in the ring; None when there is none."""
         members = self._views.members
         if not members:
             return None

@@ -279,8 +279,10 @@ class World:
         host = process.host
         self.turns += 1
         process.turns += 1
-        line = b"%d %d %s " % (agenda.now_us, host.index, type(event).__name__.encode())
-        self._digest.update(line + _encode(event))
+        kind = type(event)
+        body = b"" if kind is DeadlineReached else _encode(event)
+        line = b"%d %d %s " % (agenda.now_us, host.index, _NAMES[kind])
+        self._digest.update(line + body)
         if self.trace is not None:
             self.trace.append(f"{agenda.now_us / MICROSECONDS:.6f} {host.name} {event}"[:200])
         try:
@@ -361,6 +363,7 @@ def host_address(index: int, port: int = 6084) -> Address:
 
 
 _DEADLINE = DeadlineReached()
+_NAMES = {kind: kind.__name__.encode() for kind in Event.__subclasses__()}
 
 Performer: TypeAlias = Callable[[World, Process, Effect], None]
 F = TypeVar("F", bound=Effect)
