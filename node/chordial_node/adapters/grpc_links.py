@@ -194,9 +194,6 @@ class GrpcLinks:
             outcome = LinkFailed(effect.link, LinkFailure.UNREACHABLE, reason)
         self._dials.pop(effect.link, None)
         self._tell(outcome)
-        link = self._links.get(effect.link)
-        if link is not None:
-            self._start(link)
 
     async def _reach(self, effect: OpenLink) -> Event:
         node: NodeId | LinkFailed = effect.node
@@ -226,6 +223,9 @@ class GrpcLinks:
             raise
         link = _Link(effect.link, call)
         link.call, link.channel = call, channel
+        loop = asyncio.get_running_loop()  # its tasks run once the core was told of the link
+        link.reader = loop.create_task(self._read(link))
+        link.writer = loop.create_task(self._write(link))
         self._links[effect.link] = link
         return LinkOpened(effect.link, node, effect.address)
 
@@ -249,11 +249,6 @@ class GrpcLinks:
             reason = f"Node-ID {found.hex()} answers there, wanted is {node.hex()}"
             return LinkFailed(effect.link, LinkFailure.IDENTITY, reason)
         return LinkFailed(effect.link, LinkFailure.UNREACHABLE, str(details or code))
-
-    def _start(self, link: _Link) -> None:
-        loop = asyncio.get_running_loop()
-        link.reader = loop.create_task(self._read(link))
-        link.writer = loop.create_task(self._write(link))
 
     # links that are accepted
 

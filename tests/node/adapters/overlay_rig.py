@@ -1,6 +1,7 @@
 """Peers of one overlay on loopback for the tests of this folder: certificates, files, waiting."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -25,32 +26,35 @@ def on_a_loop(
     test: Callable[..., Coroutine[object, object, None]],
 ) -> Callable[..., None]:
     """Run an asynchronous test on a loop of its own, for so long at the most."""
-
-    @wraps(test)
-    def run(*args: object, **kwargs: object) -> None:
-        async def bounded() -> None:
-            async with asyncio.timeout(TEST_SECONDS):
-                await test(*args, **kwargs)
-
-        asyncio.run(bounded())
-
-    return run
+    return _on_loops(test, asyncio.new_event_loop)
 
 
 def on_both_loops(
     test: Callable[..., Coroutine[object, object, None]],
 ) -> Callable[..., None]:
     """Run an asynchronous test on asyncio's own loop, then on uvloop."""
+    return _on_loops(test, asyncio.new_event_loop, uvloop.new_event_loop)
 
+
+def _on_loops(
+    test: Callable[..., Coroutine[object, object, None]],
+    *factories: Callable[[], asyncio.AbstractEventLoop],
+) -> Callable[..., None]:
     @wraps(test)
     def run(*args: object, **kwargs: object) -> None:
+        unhandled: list[dict[str, object]] = []
+
         async def bounded() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: unhandled.append(context))
             async with asyncio.timeout(TEST_SECONDS):
                 await test(*args, **kwargs)
 
-        for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
+        for factory in factories:
             with asyncio.Runner(loop_factory=factory) as runner:
                 runner.run(bounded())
+            gc.collect()  # a task that failed unseen is told when it is thrown away
+            assert unhandled == []
 
     return run
 

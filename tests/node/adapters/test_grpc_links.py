@@ -25,7 +25,15 @@ from chordial_node.boundary.events import (
 from chordial_node.config import Endpoint
 from chordial_node.ids import WILDCARD, NodeId
 from chordial_node.security.certificates import Trust
-from tests.node.adapters.overlay_rig import NODES, OVERLAY, Issuer, Paper, Told, on_a_loop
+from tests.node.adapters.overlay_rig import (
+    NODES,
+    OVERLAY,
+    Issuer,
+    Paper,
+    Told,
+    on_a_loop,
+    on_both_loops,
+)
 
 A, B, C, D = NODES
 
@@ -76,7 +84,7 @@ def issuer(tmp_path: Path) -> Issuer:
     return Issuer(tmp_path)
 
 
-@on_a_loop
+@on_both_loops
 async def test_frames_travel_both_ways_and_each_write_is_told(issuer: Issuer) -> None:
     a, b = LinkedPeer(A, issuer.peer(A)), LinkedPeer(B, issuer.peer(B))
     async with running(a, b):
@@ -192,6 +200,27 @@ async def test_a_revoked_peer_is_refused_with_its_reason(issuer: Issuer) -> None
     assert "refuses this one" in failed.reason
     assert [kind for kind, _ in b.refusals] == ["revoked"]
     assert not [event for event in b.told.events if isinstance(event, LinkOpened)]
+
+
+@pytest.mark.parametrize("dialer_closes", [True, False])
+@on_both_loops
+async def test_a_link_may_be_closed_at_the_moment_it_is_told(
+    issuer: Issuer, dialer_closes: bool
+) -> None:
+    a, b = LinkedPeer(A, issuer.peer(A)), LinkedPeer(B, issuer.peer(B))
+    near, far = (a, b) if dialer_closes else (b, a)
+
+    def close_at_once(event: Event) -> None:
+        if isinstance(event, LinkOpened):
+            near.links.write(WriteFrame(event.link, b"hello"))
+            near.links.close(CloseLink(event.link))
+
+    near.told.then = close_at_once
+    async with running(a, b):
+        await a.dial(B, b.port)
+        await far.until(LinkLost)
+        assert [type(event) for event in near.told.events] == [LinkOpened]
+        assert [type(event) for event in far.told.events] == [LinkOpened, FrameReceived, LinkLost]
 
 
 @on_a_loop
