@@ -8,6 +8,7 @@ subject answers with a new incarnation. The rings themselves join by Zave's step
 
 from msgspec.structs import replace
 
+from chordial_node.boundary.events import Address
 from chordial_node.boundary.notices import RingsMerging
 from chordial_node.config import OverlayConfig
 from chordial_node.ids import NodeId
@@ -42,7 +43,6 @@ class Merge:
         digests: Digests,
     ) -> None:
         self._kernel = kernel
-        self._config = config
         self._own = own
         self._links = links
         self._table = table
@@ -52,6 +52,8 @@ class Merge:
         self._lost: dict[NodeId, tuple[MemberRecord, float]] = {}
         self._merging: dict[NodeId, float] = {}
         self._returning: dict[NodeId, None] = {}
+        seeds = [seed.address for seed in config.seeds if seed != config.advertise]
+        self._seeds: dict[Address, NodeId | None] = dict.fromkeys(seeds)
         self._turn = 0
 
     def lost(self) -> list[MemberRecord]:
@@ -70,9 +72,11 @@ class Merge:
                     del self._lost[node]
                     break
 
-    def forget(self, node: NodeId) -> None:
-        """Forget a peer that was found again."""
-        self._lost.pop(node, None)
+    def found(self, record: MemberRecord) -> None:
+        """Note that a peer lives, and who is at the address of a seed."""
+        self._lost.pop(record.node_id, None)
+        if record.overlay_address in self._seeds:
+            self._seeds[record.overlay_address] = record.node_id
 
     def probe(self) -> None:
         """Dial one of those who were lost, or a seed that nobody is known at."""
@@ -81,12 +85,10 @@ class Merge:
             if at < before and node not in self._founders:
                 del self._lost[node]
         addresses = [record.overlay_address for record, _ in self._lost.values()]
-        known = {self._address_of(node) for node in self._table.live_ids()}
-        known.add(self._config.advertise.address)
         addresses += [
-            seed.address
-            for seed in self._config.seeds
-            if seed.address not in known and seed.address not in addresses
+            address
+            for address, node in self._seeds.items()
+            if node is None or (self._table.is_dead(node) and address not in addresses)
         ]
         if addresses:
             self._turn += 1
@@ -153,7 +155,3 @@ class Merge:
             return
         if known.rank <= Rank.DEAD:
             self._membership.announce((replace(known, rank=Rank.BACK, accuser=None),))
-
-    def _address_of(self, node: NodeId) -> tuple[str, int] | None:
-        record = self._table.get(node)
-        return record.overlay_address if record else None

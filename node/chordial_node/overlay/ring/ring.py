@@ -65,6 +65,7 @@ ANNOUNCE_SECONDS = 1.0
 LET_GO_SECONDS = 1.0
 JOINER_DIGEST_SECONDS = (0.0, 1.0, 3.0)
 LEAVE_SECONDS = 2.0
+PURGE_SECONDS = 60.0
 
 
 class RingUser(Protocol):
@@ -129,6 +130,7 @@ class Ring:
             self,
         )
         self._is_known_to_head = False
+        self._next_purge = 0.0
         self._membership.user = self
         self._digests.learner = self._merge
         self._digests.on_period = self._on_digest_period
@@ -392,7 +394,7 @@ class Ring:
 
     def on_member_alive(self, record: MemberRecord) -> None:
         """See whether a peer came up beside us."""
-        self._merge.forget(record.node_id)
+        self._merge.found(record)
         if self.is_in_ring:
             self._snapshot.changed(self._merge.lost())
             self._stabilizer.on_alive(record.node_id)
@@ -460,7 +462,9 @@ class Ring:
 
     def _on_digest_period(self) -> None:
         self._merge.probe()
-        self._membership.purge()
+        if self._kernel.now >= self._next_purge:
+            self._next_purge = self._kernel.now + PURGE_SECONDS
+            self._membership.purge()
 
     def _let_go(self, contacts: list[NodeId]) -> None:
         """End links that only the start needed: seeds would keep one to everybody."""
