@@ -16,7 +16,7 @@ from chordial_node.sip.headers import (
 )
 from chordial_node.sip.message import Message
 from chordial_node.sip.uri import SipUri
-from chordial_node.usage.location import Binding, Bindings, Change, cseq_of, is_same_call
+from chordial_node.usage.bindings import Binding, Bindings, Change, cseq_of, is_same_call
 
 SUPPORTED = (b"path", b"outbound")
 """Extensions that a REGISTER may require of us."""

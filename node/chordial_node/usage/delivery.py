@@ -15,8 +15,9 @@ from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow, Flows
 from chordial_node.sip.tokens import NO_DEVICE, DeviceToken, SideToken
 from chordial_node.sip.uri import SipUri, parse_uri
+from chordial_node.usage.bindings import DIRECT, Binding, Bindings
 from chordial_node.usage.credentials import Overlay
-from chordial_node.usage.location import DIRECT, Binding, Bindings, Location
+from chordial_node.usage.location import Location
 from chordial_node.usage.sides import Sides, Way, contact_address, transport_of
 
 MOST_BRANCHES = 10

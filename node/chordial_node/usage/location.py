@@ -6,8 +6,7 @@ order (`overlay/kinds.py`). Which REGISTER may change what is decided in `regist
 binding is reached in `delivery.py`, never here.
 """
 
-import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TypeVar
 
 import msgspec
@@ -20,108 +19,25 @@ from chordial_node.kernel.tracing import Trace
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import KindId, first_accepted_ms, precedence_of
 from chordial_node.overlay.messages import Entry, FetchAnswer, FetchSpecifier, KindData
-from chordial_node.sip.uri import Uri, canonical_contact
+from chordial_node.usage.bindings import (
+    SPARE_SECONDS,
+    Binding,
+    Bindings,
+    Change,
+    Decide,
+    is_same_call,
+    read_binding,
+)
 from chordial_node.usage.credentials import WANTED, CredentialStore, Overlay
 
 T = TypeVar("T")
 
-DEVICE_KEY_LENGTH = 8
-SPARE_SECONDS = 60
-"""A binding is kept this much longer than was granted: its phone may be late (sip.md 13)."""
 ANSWER_SECONDS = 4.0
 """A REGISTER is answered within this time, whatever the overlay does."""
-DIRECT = "direct"
-"""The contact's own address can be sent to, from any peer."""
-FLOW = "flow"
-"""Only the edge that holds the flow reaches the phone."""
 _TRIES = 6
 _SWEEP_SECONDS = 30.0
-_ORDER_KEY = slice(8, 24)  # the hash of the Call-ID in a precedence
 _RETRIED = (ErrorCode.GENERATION_COUNTER_TOO_LOW, ErrorCode.DATA_TOO_OLD)
 _BINDINGS = FetchSpecifier(KindId.REGISTRATION)
-
-
-class Registration(msgspec.Struct, frozen=True, array_like=True):
-    """The value of one device's binding; fields are only ever added at the end."""
-
-    edge: NodeId
-    """The peer that accepted it."""
-    boot: int
-    """The edge's incarnation then: a connection of another boot is no more."""
-    listener: int
-    transport: str
-    remote: Address
-    """Where the REGISTER came from."""
-    reach: str
-    contact: bytes
-    """The Contact URI as it was sent."""
-    params: bytes
-    """The Contact's other parameters, `;name=value…`, without expires."""
-    path: tuple[bytes, ...]
-    q: int
-    """Thousandths (RFC 3261 §20.10)."""
-    instance: bytes
-    reg_id: int
-    call_id: bytes
-    cseq: int
-    granted: int
-    """Seconds."""
-
-
-class Binding(msgspec.Struct, frozen=True):
-    """A binding that stands, with its key and its place in the order."""
-
-    device: bytes
-    registration: Registration
-    stored_ms: int
-    expires_at_ms: int
-    precedence: bytes
-
-    def expires_in(self, now_ms: int) -> int:
-        """Return the seconds for which the phone was told that it is registered."""
-        return max(0, (self.expires_at_ms - now_ms) // 1000 - SPARE_SECONDS)
-
-
-class Bindings(msgspec.Struct, frozen=True):
-    """What stood at an AOR when it was read."""
-
-    generation: int
-    live: tuple[Binding, ...]
-    orders: dict[bytes, bytes]
-    """The precedence of each device, removed ones included where they are known."""
-
-    def get(self, device: bytes) -> Binding | None:
-        """Return the binding of a device."""
-        return next((each for each in self.live if each.device == device), None)
-
-
-class Change(msgspec.Struct, frozen=True):
-    """One device's new binding, or its removal."""
-
-    device: bytes
-    registration: Registration | None
-    call_id: bytes
-    cseq: int
-
-
-Decide = Callable[[Bindings], list[Change]]
-"""What is to change, given what stands; raises RemoteProtocolError to refuse."""
-
-
-def device_key(contact: Uri, instance: bytes, reg_id: int) -> bytes:
-    """Return the key of a device: its instance-id and reg-id, else its canonical contact."""
-    name = b"%b\0%d" % (instance, reg_id) if instance else canonical_contact(contact)
-    return hashlib.blake2b(name, digest_size=DEVICE_KEY_LENGTH).digest()
-
-
-def is_same_call(precedence: bytes, call_id: bytes) -> bool:
-    """Tell whether a precedence was made for this Call-ID."""
-    return precedence[_ORDER_KEY] == precedence_of(0, call_id, 0)[_ORDER_KEY]
-
-
-def cseq_of(precedence: bytes) -> int:
-    """Return the CSeq that a precedence was made for."""
-    return int.from_bytes(precedence[24:28], "big")
 
 
 class Location:
@@ -255,7 +171,7 @@ class Location:
             generation = data.generation
             for entry in data.entries:
                 orders[entry.key] = entry.precedence
-                binding = _binding(entry, self._kernel.wall_ms)
+                binding = read_binding(entry, self._kernel.wall_ms)
                 if binding is not None:
                     live.append(binding)
                     self._note_move(resource, binding)
@@ -306,16 +222,6 @@ async def _answering(reply: Reply[T], work: Coroutine[Reply[object], None, T]) -
         reply.resolve(await work)
     except Exception as error:  # handed to who waits, who knows what it means
         reply.fail(error)
-
-
-def _binding(entry: Entry, now_ms: int) -> Binding | None:
-    if not entry.exists or entry.expires_at_ms <= now_ms:
-        return None
-    try:
-        value = msgspec.msgpack.decode(entry.value, type=Registration)
-    except msgspec.MsgspecError:
-        return None  # of a later version that we cannot read: as if it were not there
-    return Binding(entry.key, value, entry.storage_time_ms, entry.expires_at_ms, entry.precedence)
 
 
 def _newest_last(binding: Binding) -> tuple[int, bytes]:

@@ -42,6 +42,7 @@ from chordial_node.security.derived_keys import KeyRing
 from chordial_node.security.sealing import SealError
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.uri import parse_sip_uri
+from chordial_node.usage.bindings import Bindings
 from chordial_node.usage.credentials import (
     CredentialStore,
     credentials_entry,
@@ -50,7 +51,7 @@ from chordial_node.usage.credentials import (
 )
 from chordial_node.usage.domains import Domains, resource_of
 from chordial_node.usage.forced_traces import ForcedTraces
-from chordial_node.usage.location import Bindings, Location
+from chordial_node.usage.location import Location
 from chordial_node.usage.open_service import OpenService, resource_of_key
 
 _EVERYTHING = tuple(FetchSpecifier(kind) for kind in (KindId.REGISTRATION, KindId.CREDENTIALS))

@@ -18,6 +18,7 @@ from chordial_node.sip.response import HeaderLines, respond
 from chordial_node.sip.transactions import ServerTransaction
 from chordial_node.sip.uri import OtherUri
 from chordial_node.usage.authentication import Authentication
+from chordial_node.usage.bindings import FLOW, Bindings, Change, Registration, device_key
 from chordial_node.usage.contacts import (
     Wish,
     all_removed,
@@ -35,15 +36,7 @@ from chordial_node.usage.contacts import (
 from chordial_node.usage.credentials import CredentialStore
 from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.domains import Domains, resource_of
-from chordial_node.usage.location import (
-    FLOW,
-    Bindings,
-    Change,
-    Location,
-    Registration,
-    device_key,
-    within,
-)
+from chordial_node.usage.location import Location, within
 from chordial_node.usage.sides import reach_of
 
 DRAINING_SECONDS = 60

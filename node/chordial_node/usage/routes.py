@@ -12,10 +12,11 @@ from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
 from chordial_node.sip.tokens import NO_DEVICE, SideToken
 from chordial_node.sip.uri import SipUri, Uri
+from chordial_node.usage.bindings import DIRECT, device_key
 from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.domains import Domains, resource_of
-from chordial_node.usage.location import DIRECT, Location, device_key
+from chordial_node.usage.location import Location
 from chordial_node.usage.rewriting import Passage
 from chordial_node.usage.sides import (
     NO_RESOURCE,

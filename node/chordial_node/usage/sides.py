@@ -27,9 +27,9 @@ from chordial_node.sip.tokens import (
     open_token,
 )
 from chordial_node.sip.uri import OtherUri, SipUri, Uri, bracketed
+from chordial_node.usage.bindings import DIRECT, FLOW
 from chordial_node.usage.credentials import Overlay
 from chordial_node.usage.domains import PEER_DOMAIN, Domains
-from chordial_node.usage.location import DIRECT, FLOW
 
 NO_RESOURCE = ResourceId(bytes(16))
 MOST_ROUTES = 16

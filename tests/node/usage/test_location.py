@@ -7,18 +7,18 @@ from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import KindId
 from chordial_node.security.derived_keys import KeyRing, OverlayKey
 from chordial_node.sip.uri import parse_uri
-from chordial_node.usage.credentials import CredentialStore
-from chordial_node.usage.domains import resource_of
-from chordial_node.usage.location import (
+from chordial_node.usage.bindings import (
     FLOW,
     Bindings,
     Change,
-    Location,
     Registration,
     cseq_of,
     device_key,
     is_same_call,
 )
+from chordial_node.usage.credentials import CredentialStore
+from chordial_node.usage.domains import resource_of
+from chordial_node.usage.location import Location
 from tests.node.usage.solo import Solo
 
 BOB = resource_of(b"bob@chordial.test")

@@ -7,8 +7,8 @@ from chordial_node.boundary.control import Drain
 from chordial_node.boundary.notices import Registered
 from chordial_node.overlay.kinds import KindId
 from chordial_node.sip.message import Message
+from chordial_node.usage.bindings import DIRECT, FLOW, Registration, device_key
 from chordial_node.usage.domains import resource_of
-from chordial_node.usage.location import DIRECT, FLOW, Registration, device_key
 from tests.node.usage.phone import Phone
 from tests.node.usage.rig import Wire
 
