@@ -37,7 +37,7 @@ ANSWER_SECONDS = 4.0
 _TRIES = 6
 _SWEEP_SECONDS = 30.0
 _RETRIED = (ErrorCode.GENERATION_COUNTER_TOO_LOW, ErrorCode.DATA_TOO_OLD)
-_BINDINGS = FetchSpecifier(KindId.REGISTRATION)
+_BINDINGS = FetchSpecifier(KindId.REGISTRATION, with_markers=True)
 
 
 class Location:
@@ -56,7 +56,6 @@ class Location:
         self._own = own
         self._credentials = credentials
         self._accepted: dict[ResourceId, dict[bytes, Binding]] = {}
-        self._removed: dict[ResourceId, dict[bytes, tuple[int, bytes]]] = {}
         kernel.after(_SWEEP_SECONDS, self._sweep)
 
     @property
@@ -151,14 +150,11 @@ class Location:
             live.pop(change.device, None)
             if change.registration is None:
                 self._forget(resource, change.device)
-                removed = self._removed.setdefault(resource, {})
-                removed[change.device] = (entry.expires_at_ms, entry.precedence)
                 continue
             stamped = stored_ms or entry.storage_time_ms
             ends = stamped + entry.expires_at_ms - entry.storage_time_ms
             binding = Binding(change.device, change.registration, stamped, ends, entry.precedence)
             live[change.device] = binding
-            self._removed.get(resource, {}).pop(change.device, None)
             if change.registration.edge == self._own:
                 self._accepted.setdefault(resource, {})[change.device] = binding
         return Bindings(found.generation + 1, tuple(live.values()), orders)
@@ -175,8 +171,6 @@ class Location:
                 if binding is not None:
                     live.append(binding)
                     self._note_move(resource, binding)
-        for device, (_, precedence) in self._removed.get(resource, {}).items():
-            orders.setdefault(device, precedence)
         live.sort(key=_newest_last)
         return Bindings(generation, tuple(live), orders)
 
@@ -199,11 +193,6 @@ class Location:
         for resource, devices in list(self._accepted.items()):
             for device in [each for each, found in devices.items() if found.expires_at_ms <= now]:
                 self._forget(resource, device)
-        for resource, removed in list(self._removed.items()):
-            for device in [each for each, (ends, _) in removed.items() if ends <= now]:
-                del removed[device]
-            if not removed:
-                del self._removed[resource]
         self._kernel.after(_SWEEP_SECONDS, self._sweep)
 
 

@@ -70,7 +70,7 @@ class SharedRing:
     def fetch(
         self, resource: ResourceId, specifiers: tuple[FetchSpecifier, ...], wall_ms: int
     ) -> FetchAnswer:
-        """Return what exists and has not expired."""
+        """Return what exists and has not expired, and what ended where that is asked for."""
         self.fetches += 1
         kinds = []
         for wanted in specifiers:
@@ -78,7 +78,7 @@ class SharedRing:
             entries = tuple(
                 entry
                 for key, entry in sorted(shelf.entries.items())
-                if entry.exists and entry.expires_at_ms > wall_ms
+                if wanted.with_markers or (entry.exists and entry.expires_at_ms > wall_ms)
             )
             kinds.append(KindData(wanted.kind, shelf.generation, entries))
         return FetchAnswer(tuple(kinds), copies=3)

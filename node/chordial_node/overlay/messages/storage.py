@@ -45,6 +45,8 @@ class FetchSpecifier(msgspec.Struct, array_like=True, frozen=True):
     generation: int = 0
     """Nonzero and current: the answer is empty (not modified)."""
     keys: tuple[bytes, ...] = ()
+    with_markers: bool = False
+    """Also what ended and still orders: who stores next must not undo it."""
 
 
 class FetchRequest(Request, frozen=True):

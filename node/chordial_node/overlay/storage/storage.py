@@ -335,7 +335,8 @@ class Storage:
             tuple(
                 entry
                 for entry in self._values.entries(resource, specifier.kind)
-                if is_live(entry, now_ms) and (not specifier.keys or entry.key in specifier.keys)
+                if (specifier.with_markers or is_live(entry, now_ms))
+                and (not specifier.keys or entry.key in specifier.keys)
             ),
         )
 
