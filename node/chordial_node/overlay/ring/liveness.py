@@ -36,7 +36,7 @@ SILENT_ROUND_TRIPS = 6.0
 DIAL_SECONDS = 2.0
 """A watched peer that could not be linked for so long is silent."""
 SECOND_REPORT_SECONDS = 1.5
-SUSPECT_SELF_SECONDS = 1.5
+SUSPECT_SELF_SECONDS = 0.75
 """So much longer we wait while more than a third is silent: it may be us."""
 REPORT_AGAIN_SECONDS = 3.0
 LATE_SECONDS = 0.02

@@ -7,16 +7,20 @@ was asked, and our own loop was not late. Nothing is adopted or dropped here.
 from collections.abc import Callable
 
 from chordial_node.ids import NodeId
-from chordial_node.kernel.kernel import Kernel
+from chordial_node.kernel.kernel import Kernel, TimedOutError
+from chordial_node.kernel.procedures import Reply
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.links import Links
 from chordial_node.overlay.messages import MemberRecord, UpdateAnswer, UpdateRequest
 from chordial_node.overlay.requests import Requests
 from chordial_node.overlay.ring.stabilize import Unanswered
+from chordial_node.overlay.table import Table
 
 ANSWER_SECONDS = 1.0
 ANSWER_ROUND_TRIPS = 6.0
 DIAL_SECONDS = 2.0
+DEAD_DIAL_SECONDS = 1.0
+"""Of a peer that others hold dead."""
 LATE_SECONDS = 0.02
 
 
@@ -28,12 +32,15 @@ class Queries:
         kernel: Kernel,
         links: Links,
         requests: Requests,
+        table: Table,
         own_record: Callable[[], MemberRecord],
     ) -> None:
         self._kernel = kernel
         self._links = links
         self._requests = requests
+        self._table = table
         self._own_record = own_record
+        self._dialing: dict[NodeId, list[Reply[bool]]] = {}
 
     async def query(
         self, node: NodeId, *, notify: bool, introduce: bool = False
@@ -48,6 +55,8 @@ class Queries:
         self, node: NodeId, *, notify: bool = False, introduce: bool = False
     ) -> UpdateAnswer | Unanswered:
         """Ask a peer for its neighbors, whether it is in a ring or not."""
+        if not await self._link(node):
+            return Unanswered.GONE
         since = self._kernel.now
         limit = self._limit(node)
         request = UpdateRequest(notify=notify, member=self._own_record() if introduce else None)
@@ -70,8 +79,30 @@ class Queries:
             return Unanswered.GONE
         return Unanswered.UNCLEAR
 
+    def on_link_up(self, node: NodeId) -> None:
+        """Ask who waited for this link."""
+        for reply in self._dialing.pop(node, []):
+            reply.resolve(True)
+
+    def on_link_lost(self, node: NodeId) -> None:
+        """Tell those who waited for this link that there is none."""
+        for reply in self._dialing.pop(node, []):
+            reply.resolve(False)
+
+    async def _link(self, node: NodeId) -> bool:
+        """See that a peer is linked: whatever the table says of it, it is dialed."""
+        if self._links.is_up(node):
+            return True
+        is_dead = self._table.is_dead(node)
+        seconds = DEAD_DIAL_SECONDS if is_dead else DIAL_SECONDS
+        reply: Reply[bool] = self._kernel.reply(seconds + self._kernel.lag)
+        self._dialing.setdefault(node, []).append(reply)
+        self._links.ensure(node)
+        try:
+            return await reply
+        except TimedOutError:
+            return False
+
     def _limit(self, node: NodeId) -> float:
-        if not self._links.is_up(node):
-            return DIAL_SECONDS + self._kernel.lag
         round_trip = self._links.round_trip(node)
         return ANSWER_SECONDS + ANSWER_ROUND_TRIPS * round_trip.srtt + self._kernel.lag

@@ -66,6 +66,8 @@ LET_GO_SECONDS = 1.0
 JOINER_DIGEST_SECONDS = (0.0, 1.0, 3.0)
 LEAVE_SECONDS = 2.0
 PURGE_SECONDS = 60.0
+SHORT_LIST_HASTE = 4.0
+"""A list that lost entries grows by one with each step: steps come so much faster meanwhile."""
 
 
 class RingUser(Protocol):
@@ -114,7 +116,7 @@ class Ring:
         self._merge = Merge(kernel, config, own, links, table, self._membership, self._digests)
         self._liveness = Liveness(kernel, own, links, table)
         self._snapshot = Snapshot(kernel, memory, table)
-        self._queries = Queries(kernel, links, requests, lambda: self.record)
+        self._queries = Queries(kernel, links, requests, table, lambda: self.record)
         self._contacts = Contacts(kernel, config, own, links, requests, self._queries)
         self._stabilizer = Stabilizer(kernel, own, config.successors, self)
         self._formation = Formation(kernel, config, self._contacts, self._snapshot, self)
@@ -302,6 +304,7 @@ class Ring:
 
     def on_link_up(self, node: NodeId, hello: Hello) -> None:
         """See who is at the other end of a new link."""
+        self._queries.on_link_up(node)
         if not self.is_in_ring:
             if self.is_starting and hello.in_ring:
                 self._membership.learn((hello.member,))
@@ -315,6 +318,7 @@ class Ring:
 
     def on_link_lost(self, node: NodeId, refused: bool, _reason: str) -> None:
         """See what the end of a link proves."""
+        self._queries.on_link_lost(node)
         self._digests.on_link_lost(node)
         self._liveness.on_link_lost(node, refused)
         self._membership.broadcast.on_gone(node)
@@ -452,7 +456,10 @@ class Ring:
         self._stabilizer.displace()
 
     def _arm_stabilize(self) -> None:
-        seconds = self._kernel.jittered(self._config.stabilize_period_seconds)
+        others = len(self._table.live_ids()) - 1
+        is_short = len(self.successors) < min(self._config.successors, others)
+        period = self._config.stabilize_period_seconds
+        seconds = self._kernel.jittered(period / SHORT_LIST_HASTE if is_short else period)
         self._kernel.after(seconds, self._on_stabilize_period)
 
     def _on_stabilize_period(self) -> None:

@@ -60,7 +60,9 @@ class Peer:
         self.disk = Disk(station)
         self.record = member(own)
         self.members: tuple[MemberRecord, ...] = ()
-        queries = Queries(self.kernel, station.links, station.requests, lambda: self.record)
+        queries = Queries(
+            self.kernel, station.links, station.requests, station.table, lambda: self.record
+        )
         contacts = Contacts(self.kernel, config, own, station.links, station.requests, queries)
         snapshot = Snapshot(self.kernel, self.disk, station.table)
         self.formation = Formation(self.kernel, config, contacts, snapshot, self)
