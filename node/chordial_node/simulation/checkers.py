@@ -50,6 +50,8 @@ class Situation:
         self.world = population.world
         self.is_calm = False
         """No fault of any kind was, or will be, part of this run."""
+        self.was_cut = False
+        """The network was split at some time of this run."""
         self.last_fault_us = 0
         self.last_change_us = 0
         """When a process started or ended last, for whatever reason."""
@@ -61,6 +63,15 @@ class Situation:
         self.last_fault_us = self.last_change_us = self.world.now_us
         for about in self.before_fault:
             about(hosts)
+
+    def cut(self, hosts: list[Host]) -> None:
+        """Note that hosts are about to be cut off from the others."""
+        self.was_cut = True
+        self.fault(hosts)
+
+    def heal(self) -> None:
+        """Note that all reach each other again, from now on."""
+        self.last_fault_us = self.last_change_us = self.world.now_us
 
     def change(self) -> None:
         """Note that a process starts, or is asked to leave."""

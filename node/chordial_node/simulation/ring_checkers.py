@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from chordial_node.boundary.control import StatusAnswer
-from chordial_node.boundary.notices import PeerDied, PeerJoined, RingFormed, StateChanged
+from chordial_node.boundary.notices import PeerDied, PeerJoined, RingFormed
 from chordial_node.ids import NodeId, between
 from chordial_node.simulation.agenda import MICROSECONDS
 from chordial_node.simulation.checkers import Checker, Situation
@@ -22,8 +22,6 @@ SETTLE_US = 30 * MICROSECONDS
 _WHOLE_RING_EVERY_US = 100_000
 """Of large rings the whole is looked at only so often; each change is looked at by itself."""
 _LARGE = 64
-_FORMATION_US = 8 * MICROSECONDS
-"""Gathering three seconds, placing everybody two, and some time."""
 
 
 class ZaveChecker(Checker):
@@ -33,8 +31,6 @@ class ZaveChecker(Checker):
         super().__init__(situation)
         self._broken_until_us = 0
         self._whole_at_us = -_WHOLE_RING_EVERY_US
-        self._forming_until_us = 0
-        self.world.listen(StateChanged, self._on_state)
         self.views.on_change.append(self._on_change)
         situation.before_fault.append(self._before_fault)
 
@@ -48,14 +44,12 @@ class ZaveChecker(Checker):
                 self._broken_until_us = self.world.now_us + SETTLE_US
                 return
 
-    def _on_state(self, _host: Host, notice: StateChanged) -> None:
-        if notice.state == "forming":
-            self._forming_until_us = self.world.now_us + _FORMATION_US
-
     def _on_change(self, host: Host) -> None:
         if len(self.views.members) < REDUNDANCY + 1:
             self.skip("fewer than four members")
-        elif self.world.now_us < self._forming_until_us:
+        elif self.world.is_split or self._is_healing():
+            self.skip("the network is split, or was less than 30 s ago")
+        elif self.views.is_forming:
             self.skip("a ring is being formed: not all of its members know it yet")
         elif self.world.now_us < self._broken_until_us:
             self.skip("a fault took the last live successor of a peer, less than 30 s ago")
@@ -64,6 +58,10 @@ class ZaveChecker(Checker):
             if view is not None:
                 self.look_at(view)
             self._look_at_whole()
+
+    def _is_healing(self) -> bool:
+        situation = self.situation
+        return situation.was_cut and self.world.now_us < situation.last_fault_us + SETTLE_US
 
     def _look_at_whole(self) -> None:
         now_us = self.world.now_us
@@ -252,6 +250,9 @@ class NoFalseDeath(Checker):
         self.checked += 1
 
     def _on_died(self, host: Host, notice: PeerDied) -> None:
+        if self.situation.was_cut:
+            self.skip("the network was split: who is cut off is rightly held dead")
+            return
         if not self._is_mild():
             self.skip("stalls, loss or resets beyond what detection promises to bear")
             return

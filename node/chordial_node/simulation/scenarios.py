@@ -17,6 +17,8 @@ from chordial_node.simulation.network import Faults
 from chordial_node.simulation.population import Population
 from chordial_node.simulation.views import Views
 
+_FIRST_JOIN_SECONDS = 6.0
+
 
 class Scenario(msgspec.Struct, frozen=True):
     """One kind of run."""
@@ -37,6 +39,8 @@ class Scenario(msgspec.Struct, frozen=True):
     """Part of all peers that crash together in the middle of the run."""
     restart_all: bool = False
     """In the middle of the run every process is killed, and started again within two seconds."""
+    split_seconds: float = 0.0
+    """In the middle of the run half of the peers are cut off from the others for so long."""
     is_calm: bool = False
 
 
@@ -61,6 +65,12 @@ SCENARIOS: dict[str, Scenario] = {
             "every process is killed at once and started again within two seconds",
             faults=Faults(clock_offset=0.5),
             restart_all=True,
+        ),
+        Scenario(
+            "split",
+            "the network falls into two halves for a minute and heals",
+            faults=Faults(clock_offset=0.5),
+            split_seconds=60.0,
         ),
     )
 }
@@ -91,7 +101,7 @@ class Plan:
         for host in population.founding_hosts:
             self._start_after(host, int(self._draws.random() * 0.5 * MICROSECONDS))
         for index, host in enumerate(population.hosts[len(population.founding_hosts) :]):
-            self._start_after(host, int((4.0 + index / per_second) * MICROSECONDS))
+            self._start_after(host, int((_FIRST_JOIN_SECONDS + index / per_second) * MICROSECONDS))
 
     def begin(self, seconds: float) -> None:
         """Let befall the peers what the scenario says within the next seconds."""
@@ -104,6 +114,8 @@ class Plan:
             world.at(seconds / 3.0, self._crash_part)
         if scenario.restart_all:
             world.at(seconds / 3.0, self._restart_all)
+        if scenario.split_seconds:
+            world.at(seconds / 3.0, self._split)
         self._repeat(scenario.faults.stall_per_minute, self._stall_one)
         self._repeat(scenario.faults.reset_per_minute, self._reset_one)
 
@@ -114,7 +126,7 @@ class Plan:
         world.network.faults = msgspec.structs.replace(
             world.network.faults, loss=0.0, stall_per_minute=0.0, reset_per_minute=0.0
         )
-        world.heal()
+        self._heal()
         for host in self._population.down:
             self._start_after(host, int(self._draws.random() * 2.0 * MICROSECONDS))
 
@@ -169,6 +181,20 @@ class Plan:
         self.crash(hosts, silently=False)
         for host in hosts:
             self._start_after(host, int(self._draws.random() * 2.0 * MICROSECONDS))
+
+    def _split(self) -> None:
+        population, world = self._population, self._world
+        half = population.sample(population.hosts, len(population.hosts) // 2)
+        self.tell(f"cut off: {', '.join(host.name for host in half)}")
+        self._situation.cut(half)
+        world.partition(half, 1)
+        world.at(self._scenario.split_seconds, self._heal)
+
+    def _heal(self) -> None:
+        if self._world.is_split:
+            self.tell("the halves see each other again")
+            self._situation.heal()
+            self._world.heal()
 
     # smaller faults
 

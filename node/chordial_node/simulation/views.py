@@ -13,6 +13,8 @@ from chordial_node.simulation.hosts import Host
 from chordial_node.simulation.population import Population
 
 _IN_RING = ("joined", "ready", "draining")
+_PLACED_US = 1_000_000
+"""After so long all members of a new ring know their places."""
 
 
 class RingView:
@@ -40,6 +42,8 @@ class Views:
         self.members: dict[NodeId, RingView] = {}
         self.on_change: list[Callable[[Host], None]] = []
         """Called after the ring state of a member changed, or a member came or went."""
+        self._forming: dict[NodeId, None] = {}
+        self._formed_us = 0
         self._changed: list[Host] = []
         self._is_holding = False
         self._told: dict[NodeId, RingView] = {}
@@ -71,6 +75,11 @@ class Views:
             return False
         return self._lives.get((node, incarnation)) == host.lives
 
+    @property
+    def is_forming(self) -> bool:
+        """A ring is being formed, or was just now: not all of its members know it yet."""
+        return bool(self._forming) or self.population.world.now_us < self._formed_us + _PLACED_US
+
     def together(self, act: Callable[[], None]) -> None:
         """Let several processes end as one change: nobody looks at a state between."""
         self._is_holding = True
@@ -79,10 +88,16 @@ class Views:
         self._tell_changes()
 
     def _on_end(self, host: Host) -> None:
+        self._stop_forming(host)
         self._told.pop(host.node_id, None)
         if self.members.pop(host.node_id, None) is not None:
             self._changed.append(host)
             self._tell_changes()
+
+    def _stop_forming(self, host: Host) -> None:
+        if host.node_id in self._forming:
+            del self._forming[host.node_id]
+            self._formed_us = self.population.world.now_us
 
     def _view(self, host: Host) -> RingView:
         view = self._told.get(host.node_id)
@@ -98,6 +113,10 @@ class Views:
             self._changed.append(host)
 
     def _on_state(self, host: Host, notice: StateChanged) -> None:
+        if notice.state == "forming":
+            self._forming[host.node_id] = None
+        else:
+            self._stop_forming(host)
         if notice.state in _IN_RING:
             self.members[host.node_id] = self._view(host)
             self._changed.append(host)

@@ -218,6 +218,11 @@ class World:
         """Join all sides of the network."""
         self.partition(self.hosts, 0)
 
+    @property
+    def is_split(self) -> bool:
+        """Tell whether some hosts are cut off from others."""
+        return any(host.side != self.hosts[0].side for host in self.hosts)
+
     def step_clock(self, host: Host, offset: float) -> None:
         """Set the wall clock of a host: wrong by so many seconds from now on."""
         host.clock.offset = offset
