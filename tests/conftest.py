@@ -4,6 +4,7 @@ Fixtures of one part belong beside the tests of that part.
 """
 
 import os
+import random
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,15 @@ from tests.programs import ProgramFinder
 
 settings.register_profile("chordial", deadline=None, derandomize=True, database=None)
 settings.load_profile("chordial")
+
+
+def pytest_configure() -> None:
+    """Draw the seed of the fresh simulations once, for all processes of this run."""
+    os.environ.setdefault("CHORDIAL_SEED", str(random.SystemRandom().getrandbits(31)))
+
+
+def pytest_report_header() -> str:
+    return f"fresh simulations: CHORDIAL_SEED={os.environ['CHORDIAL_SEED']}"
 
 
 @pytest.fixture(scope="session")

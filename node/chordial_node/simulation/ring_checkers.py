@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from chordial_node.boundary.control import StatusAnswer
-from chordial_node.boundary.notices import PeerDied, PeerJoined, RingFormed
+from chordial_node.boundary.notices import PeerDied, RingFormed
 from chordial_node.ids import NodeId, between
 from chordial_node.simulation.agenda import MICROSECONDS
 from chordial_node.simulation.checkers import Checker, Situation
@@ -240,14 +240,10 @@ class NoFalseDeath(Checker):
     def __init__(self, situation: Situation) -> None:
         super().__init__(situation)
         self.world.listen(PeerDied, self._on_died)
-        self.world.listen(PeerJoined, self._on_joined)
 
     def _is_mild(self) -> bool:
         faults = self.world.network.faults
         return faults.stall <= 0.5 and faults.loss <= 0.01 and faults.reset_per_minute == 0.0
-
-    def _on_joined(self, host: Host, notice: PeerJoined) -> None:
-        self.checked += 1
 
     def _on_died(self, host: Host, notice: PeerDied) -> None:
         if self.situation.was_cut:
@@ -265,6 +261,17 @@ class NoFalseDeath(Checker):
             subject.name,
             notice.reason,
         )
+
+    def at_end(self, statuses: dict[Host, StatusAnswer]) -> None:
+        """Check that nobody who lives is still held dead."""
+        living = [host.node_id for host in statuses]
+        for host, status in statuses.items():
+            dead = [
+                member.name
+                for member in status.members
+                if member.state in ("dead", "left") and member.node_id in living
+            ]
+            self.check(not dead, "{} still holds {} dead, who live", host.name, dead)
 
 
 class OneFormation(Checker):

@@ -18,6 +18,8 @@ from chordial_node.simulation.population import Population
 from chordial_node.simulation.views import Views
 
 _FIRST_JOIN_SECONDS = 6.0
+_LEAVING_US = 2 * MICROSECONDS
+"""A leave may take a minute; who leaves is not started again before."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -92,6 +94,7 @@ class Plan:
         self._draws = Draws(self._world.seed ^ 0x706C616E)
         self._is_running = False
         self._starting: dict[Host, None] = {}
+        self._leaving: dict[Host, None] = {}
 
     # the beginning
 
@@ -146,11 +149,16 @@ class Plan:
             else:
                 self.tell(f"{host.name} leaves")
                 self._situation.change()
+                self._leaving[host] = None
                 self._world.stop(host, leave=True)
         away_us = exponential_us(self._draws, int(scenario.away_seconds * MICROSECONDS))
         self._after_us(1_000_000 + away_us, lambda: self._next_life(host))
 
     def _next_life(self, host: Host) -> None:
+        if host in self._leaving and host.process is not None:
+            self._after_us(_LEAVING_US, lambda: self._next_life(host))
+            return
+        self._leaving.pop(host, None)
         self._start(host)
         if self._is_running:
             self._live(host)
