@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,6 +44,20 @@ class LocalFleet:
             [COMMAND, verb, "--state", str(self.state), *rest],
             capture_output=True, text=True, timeout=timeout, input=text, check=False,
         )  # fmt: skip
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """Run a verb that goes on until Ctrl-C, which it gets at the end."""
+        verb, *rest = arguments
+        with subprocess.Popen(
+            [COMMAND, verb, "--state", str(self.state), *rest],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
 
     def up(self, *options: str) -> None:
         """Start the ring and return when it is whole."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 from pathlib import Path
 
@@ -75,16 +74,12 @@ def test_users_are_added_listed_and_removed(shared_fleet: LocalFleet) -> None:
 def test_register_call_and_message_are_real_phones(shared_fleet: LocalFleet) -> None:
     for user in ("dave", "erin"):
         shared_fleet.command("users", "add", user, "--password-stdin", text=f"{user}-password\n")
-    erin = subprocess.Popen(
-        [COMMAND, "register", "erin", "--state", str(shared_fleet.state), "--stay", "--peer",
-         "peer-2", "--password-stdin", "--transport", "tcp"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert erin.stdin is not None
-    assert erin.stdout is not None
-    try:
+    options = ("--peer", "peer-2", "--password-stdin", "--transport", "tcp")
+    with shared_fleet.running("register", "erin", "--stay", *options) as erin:
+        assert erin.stdin is not None
+        assert erin.stdout is not None
         erin.stdin.write("erin-password\n")
-        erin.stdin.close()
+        erin.stdin.flush()
         assert "is registered at peer-2" in erin.stdout.readline()
         called = shared_fleet.command(
             "call", "erin", "--from", "dave", "--talk", "0.1", "--peer", "peer-4",
@@ -100,9 +95,6 @@ def test_register_call_and_message_are_real_phones(shared_fleet: LocalFleet) -> 
         contacts = traced["contacts"]
         assert isinstance(contacts, list)
         assert [each["peer"] for each in contacts] == ["peer-2"]
-    finally:
-        erin.send_signal(signal.SIGINT)
-        erin.wait(20)
     assert shared_fleet.run("trace", "sip:erin@chordial.test").returncode == 1
 
 
@@ -114,33 +106,22 @@ def test_a_wrong_password_is_refused_and_said(shared_fleet: LocalFleet) -> None:
 
 
 def test_a_second_up_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    first = subprocess.Popen(
-        [COMMAND, "up", "--state", str(tmp_path / "state"), "--no-demo"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
     fleet = LocalFleet(tmp_path / "state")
-    try:
-        wait_for(lambda: (tmp_path / "state" / "lock").exists())
-        wait_for(lambda: (tmp_path / "state" / "lock").read_text())
+    with fleet.running("up", "--no-demo") as first:
+        assert first.stdout is not None
+        wait_for(lambda: "in the ring" in (first.stdout.readline() if first.stdout else ""))
         second = fleet.run("up", "--once")
         assert second.returncode == 1
         assert "another `chordial up`" in second.stderr
-    finally:
-        first.send_signal(signal.SIGINT)
-        first.wait(60)
     assert fleet.pids() == []
 
 
 def test_a_killed_up_is_recovered_by_the_next(tmp_path: Path) -> None:
-    first = subprocess.Popen(
-        [COMMAND, "up", "--state", str(tmp_path / "state"), "--no-demo"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    assert first.stdout is not None
     fleet = LocalFleet(tmp_path / "state")
-    wait_for(lambda: "The ring runs" in (first.stdout.readline() if first.stdout else ""), 60.0)
-    first.kill()
-    first.wait()
+    with fleet.running("up", "--no-demo") as first:
+        assert first.stdout is not None
+        wait_for(lambda: "The ring runs" in (first.stdout.readline() if first.stdout else ""))
+        first.kill()
     left = fleet.pids()
     done = fleet.run("up", "--once", timeout=120.0)
     assert done.returncode == 0, done.stderr

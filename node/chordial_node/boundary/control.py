@@ -222,7 +222,7 @@ ANSWERS: dict[type[Question], type[Answer]] = {
     AskTrace: TraceAnswer,
     Put: ValueAnswer,
     Get: ValueAnswer,
-    Remove: ValueAnswer,
+    Remove: Done,
     SetUser: Done,
     RemoveUser: Done,
     ListUsers: UsersAnswer,

@@ -39,13 +39,23 @@ def add_verb(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verb.set_defaults(run=run)
-    verb.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_common(verb)
+    return verb
+
+
+def add_common(verb: argparse.ArgumentParser, default: object = None) -> None:
+    """Add what every verb takes."""
     verb.add_argument(
-        "--state", type=Path, default=None, metavar="DIR",
+        "--json",
+        action="store_true",
+        default=default or False,
+        help="one JSON object instead of text",
+    )
+    verb.add_argument(
+        "--state", type=Path, default=default, metavar="DIR",
         help="state folder of the local fleet (default: $CHORDIAL_STATE, else "
         "~/.local/state/chordial)",
     )  # fmt: skip
-    return verb
 
 
 def add_phone_options(verb: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import getpass
 import os
 import secrets
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from chordial_node.adapters.identity_files import read_overlay_keys
@@ -19,9 +20,11 @@ from chordial_node.boundary.control import (
 )
 from chordial_node.cli.asking import PeerSilentError, ask, ask_any
 from chordial_node.cli.fleet import Fleet
-from chordial_node.cli.options import UsageError, add_verb
+from chordial_node.cli.options import UsageError, add_common, add_verb
 from chordial_node.cli.output import Output
 from chordial_node.usage.credentials import make_credentials, seal_credentials
+
+Act = Callable[[argparse.Namespace, Fleet, Output], Awaitable[int]]
 
 SHORT_PASSWORD = 12
 MADE_PASSWORD_BYTES = 16
@@ -34,18 +37,28 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         "chordial users add carol", run,
     )  # fmt: skip
     actions = verb.add_subparsers(title="actions", metavar="ACTION", required=True)
-    adding = actions.add_parser("add", help="add a user, or change its password")
+    adding = _action(actions, "add", "add a user, or change its password", _add)
     adding.add_argument("user", metavar="USER", help="carol, or carol@domain")
     adding.add_argument("--password-stdin", action="store_true", help="read it from standard input")
     adding.add_argument("--generate", action="store_true", help="make a password and show it once")
-    adding.set_defaults(action=_add)
-    actions.add_parser("list", help="list all users").set_defaults(action=_list)
-    removing = actions.add_parser("rm", help="remove a user and its bindings")
+    _action(actions, "list", "list all users", _list)
+    removing = _action(actions, "rm", "remove a user and its bindings", _remove)
     removing.add_argument("user", metavar="USER")
-    removing.set_defaults(action=_remove)
-    importing = actions.add_parser("import", help="add users from lines of user,password")
+    importing = _action(actions, "import", "add users from lines of user,password", _import)
     importing.add_argument("file", type=Path, metavar="FILE.csv")
-    importing.set_defaults(action=_import)
+
+
+def _action(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    act: Act,
+) -> argparse.ArgumentParser:
+    """Add an action; what all verbs take may stand behind it, too."""
+    action = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+    action.set_defaults(action=act)
+    add_common(action, default=argparse.SUPPRESS)
+    return action
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:

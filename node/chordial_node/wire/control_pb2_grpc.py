@@ -57,7 +57,7 @@ class ControlStub:
         self.Remove = channel.unary_unary(
                 '/chordial.control.v1.Control/Remove',
                 request_serializer=chordial__node_dot_wire_dot_control__pb2.RemoveRequest.SerializeToString,
-                response_deserializer=chordial__node_dot_wire_dot_control__pb2.ValueAnswer.FromString,
+                response_deserializer=chordial__node_dot_wire_dot_control__pb2.Done.FromString,
                 _registered_method=True)
         self.SetUser = channel.unary_unary(
                 '/chordial.control.v1.Control/SetUser',
@@ -194,7 +194,7 @@ def add_ControlServicer_to_server(servicer, server):
             'Remove': grpc.unary_unary_rpc_method_handler(
                     servicer.Remove,
                     request_deserializer=chordial__node_dot_wire_dot_control__pb2.RemoveRequest.FromString,
-                    response_serializer=chordial__node_dot_wire_dot_control__pb2.ValueAnswer.SerializeToString,
+                    response_serializer=chordial__node_dot_wire_dot_control__pb2.Done.SerializeToString,
             ),
             'SetUser': grpc.unary_unary_rpc_method_handler(
                     servicer.SetUser,
@@ -361,7 +361,7 @@ class Control:
             target,
             '/chordial.control.v1.Control/Remove',
             chordial__node_dot_wire_dot_control__pb2.RemoveRequest.SerializeToString,
-            chordial__node_dot_wire_dot_control__pb2.ValueAnswer.FromString,
+            chordial__node_dot_wire_dot_control__pb2.Done.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,7 +70,6 @@ ANSWERED: tuple[tuple[type[Question], Answer], ...] = (
     ),
     (control.Get, control.ValueAnswer(RESOURCE, found=True, value=b"v", copies=3, expires_at=9.5)),
     (control.Put, control.ValueAnswer(RESOURCE, found=False)),
-    (control.Remove, control.ValueAnswer(RESOURCE, found=True)),
     (control.SetUser, control.Done()),
     (control.RemoveUser, control.Done()),
     (
