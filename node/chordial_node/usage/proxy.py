@@ -125,8 +125,6 @@ class Proxy:
         way = await self._routes.way(onward, flow, transaction.trace)
         if request.method == b"BYE":
             self._dialogs.note_bye(request)
-        if way is not None and way.flow is flow and not flow.is_peer:
-            way = None  # a request never goes down the flow it came up (sip.md 18)
         self._begin(fork, onward.passage, [[[way]]] if way is not None else [], transaction)
 
     # to a user of ours ----------------------------------------------------------------------------

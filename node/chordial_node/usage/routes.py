@@ -1,7 +1,7 @@
 """Requests that belong to a call: by the tokens in Route, or by the table of calls (sip.md 2).
 
 One rule for every request with Route; a phone that keeps no route set is given that of its call.
-Requests that follow neither are initial ones, and none of this module's business.
+Requests that follow neither are initial ones, and none of this module's business. RFC 3261 §16.4.
 """
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from chordial_node.kernel.tracing import Trace
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
+from chordial_node.sip.headers import parse_name_addr
 from chordial_node.sip.message import Message
 from chordial_node.sip.tokens import NO_DEVICE, SideToken
 from chordial_node.sip.uri import SipUri, Uri
@@ -56,12 +57,20 @@ class Routes:
     def of(self, request: Message, flow: Flow) -> Onward | None:
         """Return where a request of a call goes on; None for one that belongs to no call.
 
-        A peer's request is accepted only when its topmost Route leads here, or to a dead peer.
+        A peer's request is accepted only when its topmost Route leads here, or to a dead peer. A
+        phone's that has no To tag is in no call: whoever learnt a token while it rang would
+        otherwise reach that phone unproven, under any name.
         """
         values = request.values(b"route")
         routed = self._sides.read(values, request.call_id, from_peer=flow.is_peer)
-        if flow.is_peer and (not routed.has_token or not routed.pops):
-            raise RemoteProtocolError(403, "Route Does Not Lead to This Peer")
+        if flow.is_peer:
+            if not routed.has_token or not routed.pops:
+                raise RemoteProtocolError(403, "Route Does Not Lead to This Peer")
+            return Onward(routed, Passage(request, flow, pops=routed.pops))
+        if not request.to_tag:
+            return None
+        if self._sides.open(b"<%b>" % request.target, request.call_id) is not None:
+            return self._by_strict_routing(request, flow, values)
         if routed.has_token:
             return Onward(routed, Passage(request, flow, pops=routed.pops))
         return self._by_dialog(request, flow, routed.pops)
@@ -100,6 +109,22 @@ class Routes:
             been = (token.resource, token.device)
             if any(been == _place(way) for level in levels for group in level for way in group):
                 raise RemoteProtocolError(482, "Loop Detected")
+
+    def _by_strict_routing(
+        self, request: Message, flow: Flow, values: list[bytes]
+    ) -> Onward | None:
+        """The call of a phone that puts its first Route into the Request-URI (§16.4).
+
+        Its remote target stands last in Route.
+        """
+        if not values:
+            return None
+        routes = [b"<%b>" % request.target, *values[:-1]]
+        routed = self._sides.read(routes, request.call_id, from_peer=False)
+        target = parse_name_addr(values[-1])
+        target.parsed_uri()
+        left = tuple(routes[routed.pops :])
+        return Onward(routed, Passage(request, flow, len(values), left, target.uri))
 
     def _by_dialog(self, request: Message, flow: Flow, pops: int) -> Onward | None:
         """The call of a phone that keeps no route set: only from where its side of it is."""

@@ -65,8 +65,6 @@ class Routed(msgspec.Struct, frozen=True):
     """From a peer: the device to deliver to."""
     next_node: NodeId | None
     """The live peer that the topmost token left names."""
-    foreign: bytes | None
-    """A Route value that is not ours, on top of what is left."""
 
     @property
     def has_token(self) -> bool:
@@ -140,18 +138,18 @@ class Sides:
             if isinstance(token, DeviceToken) and from_peer:
                 node = node_of_host(_uri_of(value))
                 if node is None or node == self._own or not self._overlay.is_alive(node):
-                    return Routed(place + 1, first, last, token, None, None)
-                return Routed(place, first, last, None, node, None)
+                    return Routed(place + 1, first, last, token, None)
+                return Routed(place, first, last, None, node)
             if isinstance(token, SideToken):
                 node = self.node_of(token)
                 moved = first is None and not from_peer and self._follows(routes, place, call_id)
                 if node is not None and node != self._own and not moved:
-                    return Routed(place, first or token, last, None, node, None)
+                    return Routed(place, first or token, last, None, node)
                 first, last = first or token, token
                 continue
             if not self._is_own(value):
-                return Routed(place, first, last, None, None, value)
-        return Routed(len(routes), first, last, None, None, None)
+                return Routed(place, first, last, None, None)  # it stays, for who is next
+        return Routed(len(routes), first, last, None, None)
 
     def node_of(self, token: SideToken) -> NodeId | None:
         """Return the living peer of a side; None when it is dead or unknown: anyone stands in."""

@@ -264,6 +264,29 @@ def test_a_phone_that_keeps_no_route_set_may_end_its_call() -> None:
     assert pair.alice.answer(b"BYE").status == 200
 
 
+@pytest.mark.parametrize("tcp", [False, True])
+def test_two_users_of_one_gateway_may_talk_to_each_other(tcp: bool) -> None:
+    """sip.md 18: many AORs may be on one flow; only a request to one's own never comes back."""
+    wire = Wire(1)
+    gateway = Phone(wire, "alice", ("10.0.0.4", 5060), tcp=tcp)
+    for user in (b"bob", b"alice"):
+        wire.add_user(user.decode())
+        gateway.user = user
+        gateway.contact = b"sip:%b@10.0.0.4:5060" % user
+        assert gateway.register().status == 200
+    gateway.call(BOB)
+    [invite] = gateway.requests(b"INVITE")
+    gateway.reply(invite, 200)
+    answer = gateway.answer(b"INVITE")
+    for method in (b"ACK", b"INFO", b"BYE"):
+        gateway.send(gateway.within_call(method, invite, answer, as_caller=True))
+        wire.run()
+        [request] = gateway.requests(method)
+        if method != b"ACK":
+            gateway.reply(request, 200)
+            assert gateway.answer(method).status == 200
+
+
 def test_nobody_else_may_end_it_that_way() -> None:
     pair = Pair()
     _, answer = pair.answer()

@@ -61,6 +61,28 @@ def test_a_token_with_a_changed_byte_gives_no_right() -> None:
     assert pair.alice.answer(b"INFO").status == 407
 
 
+def test_a_token_learnt_while_it_rang_begins_no_new_call() -> None:
+    """A caller that was proven nothing has tokens as soon as a phone rings."""
+    pair = Pair()
+    stranger = eve(pair)
+    contact = b"Contact: <sip:eve@192.0.2.66:5060>"
+    stranger.send(stranger.request(b"INVITE", BOB, contact, from_uri=STRANGER, call_id=b"s"))
+    pair.wire.run()
+    [invite] = pair.bob.requests(b"INVITE")
+    pair.bob.reply(invite, 180)
+    ringing = stranger.answer(b"INVITE")
+    routes = [b"Route: " + value for value in ringing.values(b"record-route")[::-1]]
+    alice = b"sip:alice@chordial.test"
+    spoofed = (b"Answer-Mode: Auto", contact, *routes)
+    stranger.send(stranger.request(b"INVITE", BOB, *spoofed, from_uri=alice, call_id=b"s"))
+    assert stranger.answer(b"INVITE").status == 407
+    stranger.send(stranger.request(b"REFER", BOB, *routes, from_uri=STRANGER, call_id=b"s"))
+    assert stranger.answer(b"REFER").status == 403
+    stranger.send(stranger.request(b"NOTIFY", BOB, *routes, from_uri=STRANGER, call_id=b"s"))
+    assert stranger.answer(b"NOTIFY").status == 481
+    assert [m.method for m in pair.bob.received if m.is_request] == [b"INVITE"]
+
+
 def test_our_address_in_route_is_popped_and_gives_no_right() -> None:
     pair = Pair()
     pair.alice.send(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from chordial_node.sip.message import Message
 from tests.node.usage.test_call_flow import BOB, Pair
 from tests.node.usage.test_refusals import STRANGER, eve, proven
 
@@ -74,3 +75,32 @@ def test_notify_outside_a_dialog_is_refused_from_everyone(own: bytes) -> None:
     pair.alice.send(pair.alice.request(b"NOTIFY", BOB, b"Event: check-sync", from_uri=own))
     assert pair.alice.answer(b"NOTIFY").status == 481
     assert pair.bob.requests(b"NOTIFY") == []
+
+
+@pytest.mark.parametrize("edges", [1, 2])
+def test_a_strict_router_puts_our_record_route_into_the_request_uri(edges: int) -> None:
+    """RFC 3261 §16.4: the Request-URI is ours, the last Route is where the request leads."""
+    pair = Pair(edges)
+    invite, answer = pair.answer()
+    for phone, other, routes, contact in (
+        (pair.alice, pair.bob, answer.values(b"record-route")[::-1], pair.bob.contact),
+        (pair.bob, pair.alice, invite.values(b"record-route"), pair.alice.contact),
+    ):
+        loose = Message(phone.within_call(b"INFO", invite, answer, as_caller=phone is pair.alice))
+        lines = [b"Route: " + value for value in (*routes[1:], b"<%b>" % contact)]
+        strict = phone.request(
+            b"INFO",
+            routes[0].strip(b"<>"),
+            *lines,
+            to=loose.first(b"to") or b"",
+            call_id=loose.call_id,
+            cseq=loose.cseq.number,
+        )
+        own = b"<sip:%b@chordial.test>;tag=f%b" % (phone.user, phone.user)
+        phone.send(strict.replace(b"From: " + own, b"From: " + (loose.first(b"from") or b"")))
+        pair.wire.run()
+        [info] = other.requests(b"INFO")
+        assert info.target == contact
+        assert b"route" not in info
+        other.reply(info, 200)
+        assert phone.answer(b"INFO").status == 200
