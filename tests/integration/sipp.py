@@ -32,7 +32,7 @@ def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:
     """Write an injection file: field 0, 1, 2 … a line a call."""
     with path.open("w", newline="") as file:
         file.write("SEQUENTIAL\n")
-        csv.writer(file, delimiter=";", quoting=csv.QUOTE_NONE, escapechar="\\").writerows(rows)
+        file.writelines(";".join(row) + "\n" for row in rows)
     return path
 
 
@@ -53,7 +53,8 @@ def run(
         [
             str(sipp), f"{host}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml"),
             "-i", "127.0.0.1", "-p", str(free_port()), "-nostdin",
-            "-trace_stat", "-stf", str(stats), "-fd", "1", *options,
+            "-trace_stat", "-stf", str(stats), "-fd", "1", "-trace_err", "-error_file",
+            str(folder / f"{scenario}.errors"), *options,
         ],
         cwd=folder, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
