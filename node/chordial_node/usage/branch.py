@@ -39,6 +39,7 @@ class Branch:
         "group",
         "has_provisional",
         "is_over",
+        "is_ringing",
     )
 
     def __init__(self, fork: Fork, way: Way, group: list[Way], span: Span) -> None:
@@ -52,17 +53,14 @@ class Branch:
         self._was_cancelled = False
         self.group = group
         self.has_provisional = False
+        self.is_ringing = False
+        """The phone has shown life: it may still answer when the peer in between has died."""
         self.is_over = False
 
     @property
     def node(self) -> NodeId | None:
         """The peer that the way leads over, None when it leads to the phone."""
         return self._way.flow.node
-
-    @property
-    def is_ringing(self) -> bool:
-        """Tell whether the far side of an INVITE has shown life."""
-        return self._fork.method == b"INVITE" and self.has_provisional
 
     def open(self, request: Message) -> None:
         """Send the request."""
@@ -117,6 +115,7 @@ class Branch:
 
     def _on_provisional(self, response: Message) -> None:
         self.has_provisional = True
+        self.is_ringing = self.is_ringing or response.status > 100
         if response.status > 100 and not self.is_over and not self._was_cancelled:
             self._arm_ring()
             self._fork.on_provisional(response)

@@ -24,6 +24,8 @@ Build = Callable[[Way, Trace | None], Message]
 
 ATTACH_SECONDS = 8.0
 """How long branches ring on when the peer upstream has died and nobody took its place."""
+MOST_COPIES = 8
+"""How often the same request may come through other peers: more than that is a loop."""
 _CHALLENGES = {401: b"www-authenticate", 407: b"proxy-authenticate"}
 _PREFERRED = (401, 407, 415, 420, 484)
 
@@ -53,7 +55,9 @@ class Fork:
         self.on_silence: Callable[[NodeId], None] = lambda node: None
         self.started = kernel.now
         self.uppers = [upper]
-        """All whose answer it is."""
+        """All who still want an answer."""
+        self.copies = [upper]
+        """All who ever did."""
         self._on_done = on_done
         self._nothing_left = nothing_left
         self._levels: list[list[Group]] = []
@@ -84,6 +88,7 @@ class Fork:
     def attach(self, upper: ServerTransaction) -> None:
         """Join a copy of the request that came through another peer (sip.md 9)."""
         self.uppers.append(upper)
+        self.copies.append(upper)
         if self._last_provisional is not None:
             self._tell(upper, self._last_provisional)
 
@@ -100,25 +105,40 @@ class Fork:
         """Take a CANCEL: nothing sent, no 1xx yet, ringing, or crossing a 2xx (§9.1, §16.10)."""
         if upper.is_final or upper not in self.uppers:
             return
-        others = [each for each in self.uppers if each is not upper and not each.is_final]
-        if others:
-            self.uppers = others
-            upper.respond(_own(upper, 487), 487)
-            return
-        self._cancel_all()
+        self._dismiss([upper])
+
+    def withdraw(self) -> None:
+        """Give the phones up to a later INVITE of the same call (sip.md 9)."""
+        if not self.is_over:
+            self._cancel_all()
 
     def on_member_dead(self, node: NodeId) -> None:
-        """End the branches through a dead peer that have no 1xx; the others may still answer."""
+        """End the branches through a dead peer but those that ring: they may still be answered.
+
+        Its 100 says nothing of the phone: such a branch would wait for timer C.
+        """
         for branch in list(self._branches):
-            if branch.node == node and not branch.is_over and not branch.is_ringing:
+            stays = branch.is_ringing and self.method == b"INVITE"
+            if branch.node == node and not branch.is_over and not stays:
                 branch.give_up("the peer died")
         if any(each.flow.node == node and not each.is_final for each in self.uppers):
-            self.kernel.after(ATTACH_SECONDS, lambda: self._forget_upper(node))
+            self.kernel.after(ATTACH_SECONDS, lambda: self._forget_peer(node))
 
-    def _forget_upper(self, node: NodeId) -> None:
-        self.uppers = [each for each in self.uppers if each.flow.node != node]
-        if not self.uppers and not self.is_over:
+    def _forget_peer(self, node: NodeId) -> None:
+        self._dismiss([each for each in self.uppers if each.flow.node == node])
+
+    def _dismiss(self, gone: list[ServerTransaction]) -> None:
+        """Answer those who want no answer; when nobody else wants one, all is cancelled."""
+        waiting = [each for each in gone if not each.is_final]
+        if self.is_over or not waiting:
+            return
+        others = [each for each in self.uppers if each not in gone and not each.is_final]
+        if not others:
             self._cancel_all()
+            return
+        self.uppers = others
+        for upper in waiting:
+            upper.respond(_own(upper, 487), 487)
 
     def _cancel_all(self) -> None:
         self._is_cancelled = True
@@ -176,7 +196,7 @@ class Fork:
         """Note that a way led nowhere, and try the device's next one."""
         if self._try_next(branch.group):
             return
-        if status < _rank(self._best)[1] and not isinstance(self._best, Message):
+        if status != NO_WAY and _rank(status)[0] < _rank(self._best)[0]:
             self._best = status
         self._go_on()
 
@@ -243,6 +263,10 @@ class Fork:
             forward.remove(b"traceparent")
         if status in _CHALLENGES:
             self._join_challenges(forward, response)
+        if upper.is_final and upper.status >= 300:  # a 2xx that comes late goes past it (step 5)
+            way = self.transactions.reply_flow(upper.flow, upper.request)
+            self.transactions.send_stateless(forward.to_bytes(), way)
+            return
         upper.respond(forward.to_bytes(), status)
 
     def _join_challenges(self, forward: Forward, best: Message) -> None:

@@ -21,12 +21,10 @@ from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.domains import resource_of
 from chordial_node.usage.fork import Fork
 from chordial_node.usage.location import Location
+from chordial_node.usage.pending import Pending
 from chordial_node.usage.rewriting import MAX_BREADTH, Passage, Rewriting
 from chordial_node.usage.routes import Onward, Routes
 from chordial_node.usage.sides import Way
-
-PendingKey = tuple[bytes, bytes, int, bytes]
-"""Call-ID, From tag, CSeq and device: one INVITE, by whatever peer it comes (sip.md 9)."""
 
 
 class Proxy:
@@ -60,8 +58,7 @@ class Proxy:
         self._dialogs = dialogs
         self._forks: dict[ServerTransaction, Fork] = {}
         self._spans: dict[ServerTransaction, Span] = {}
-        self._pending: dict[PendingKey, Fork] = {}
-        self._keys: dict[Fork, PendingKey] = {}
+        self._pending = Pending()
 
     async def serve(self, transaction: ServerTransaction, span: Span) -> None:
         """Forward a request; RemoteProtocolError and OverlayError say why it is refused.
@@ -112,16 +109,9 @@ class Proxy:
         request, flow = transaction.request, transaction.flow
         if request.method == b"INVITE":
             transaction.trying()
-        if onward.routed.device is not None and request.method == b"INVITE":
-            key = _pending_key(request, onward.routed.device.device)
-            pending = self._pending.get(key)
-            if pending is not None and not pending.is_over and not request.to_tag:
-                self._forget(fork)
-                self._forks[transaction] = pending
-                pending.attach(transaction)
-                return
-            self._pending[key] = fork
-            self._keys[fork] = key
+        device = onward.routed.device
+        if device is not None and self._has_joined(fork, transaction, [device.device]):
+            return
         way = await self._routes.way(onward, flow, transaction.trace)
         if request.method == b"BYE":
             self._dialogs.note_bye(request)
@@ -134,7 +124,7 @@ class Proxy:
         caller = await self._admittance.admit(request, flow, trace)
         if fork.is_cancelled:
             return
-        if request.method == b"INVITE":
+        if request.method == b"INVITE" and caller.aor:
             transaction.trying()
         resource = resource_of(caller.callee)
         found = await self._location.find(resource, trace)
@@ -149,6 +139,10 @@ class Proxy:
         self._routes.refuse_loops(request, levels)
         if not levels and caller.aor and await self._credentials.of(resource, trace) is None:
             raise RemoteProtocolError(404, "Not Found")
+        if not levels and not caller.aor:  # without a 100 it is sent once: no amplifier (sip.md 10)
+            raise RemoteProtocolError(480, "Temporarily Unavailable")
+        if request.method == b"INVITE":
+            transaction.trying()
         widest = max((len(level) for level in levels), default=1)
         breadth = _breadth_of(request)
         if breadth < widest:
@@ -162,6 +156,8 @@ class Proxy:
             is_stranger=not caller.aor,
             breadth=breadth // widest,
         )
+        if self._has_joined(fork, transaction, _here(levels)):
+            return
         if request.method == b"INVITE":
             self._kernel.emit(CallRouted(branches=sum(map(len, levels))))
         self._begin(fork, passage, levels, transaction)
@@ -179,7 +175,7 @@ class Proxy:
             branch = self._transactions.new_branch()
             return self._rewriting.forwarded(passage, way, branch, trace)
 
-        if transaction.method == b"INVITE":
+        if transaction.method in (b"INVITE", b"UPDATE"):
             fork.on_answer = lambda response: self._on_answer(fork, response)
         fork.begin(levels, build)
 
@@ -203,14 +199,23 @@ class Proxy:
         self._forks[transaction] = fork
         return fork
 
+    def _has_joined(self, fork: Fork, transaction: ServerTransaction, devices: list[bytes]) -> bool:
+        """Tell whether a phone of ours rings for this INVITE already: then its answers are ours."""
+        for device in devices:
+            pending = self._pending.claim(transaction.request, device, fork)
+            if pending is not None:
+                self._pending.release(fork)
+                self._forks[transaction] = pending
+                pending.attach(transaction)
+                return True
+        return False
+
     def _forget(self, fork: Fork) -> None:
-        for upper in fork.uppers:
+        for upper in fork.copies:
             self._forks.pop(upper, None)
             if (span := self._spans.pop(upper, None)) is not None and upper.is_final:
                 span.end(self._kernel.now, sip_response_status_code=upper.status)
-        key = self._keys.pop(fork, None)
-        if key is not None and self._pending.get(key) is fork:
-            del self._pending[key]
+        self._pending.release(fork)
 
     def _on_answer(self, fork: Fork, response: Message) -> None:
         upper = fork.upper
@@ -219,8 +224,10 @@ class Proxy:
             self._kernel.emit(CallAnswered(seconds=self._kernel.now - fork.started))
 
 
-def _pending_key(request: Message, device: bytes) -> PendingKey:
-    return request.call_id, request.from_tag, request.cseq.number, device
+def _here(levels: list[list[list[Way]]]) -> list[bytes]:
+    """The devices that this edge reaches itself."""
+    ways = [way for level in levels for group in level for way in group]
+    return [way.side.device for way in ways if way.side is not None]
 
 
 def _breadth_of(request: Message) -> int:

@@ -308,6 +308,24 @@ def test_calls_are_counted_from_answer_to_bye() -> None:
     assert told.count(CallRouted) == told.count(CallAnswered) == told.count(CallEnded) == 1
 
 
+@pytest.mark.parametrize("method", [b"INVITE", b"UPDATE"])
+def test_a_refreshed_session_is_counted_for_longer(method: bytes) -> None:
+    """RFC 4028 §10 and sip.md 17: each refresh begins the time anew."""
+    pair = Pair()
+    _, invite = pair.ring()
+    timed = b"Session-Expires: 90;refresher=uac"
+    pair.bob.reply(invite, 200, timed)
+    answer = pair.alice.answer(b"INVITE")
+    pair.wire.run(80.0)
+    pair.alice.send(pair.alice.within_call(method, invite, answer, as_caller=True))
+    pair.wire.run()
+    pair.bob.reply(pair.bob.requests(method)[-1], 200, timed)
+    pair.wire.run(100.0)
+    assert [edge.server.calls for edge in pair.wire.edges[:2]] == [1, 1]
+    pair.wire.run(100.0)
+    assert [edge.server.calls for edge in pair.wire.edges[:2]] == [0, 0]
+
+
 def test_one_call_is_one_trace_over_both_edges() -> None:
     pair = Pair(sampling=1.0)
     pair.wire.notices.clear()

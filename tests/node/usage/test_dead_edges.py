@@ -1,6 +1,7 @@
 """Phones that move and peers that die (sip.md 1, 2, 8, 9 and the flows of a dead edge)."""
 
 from chordial_node.sip.flows import Flow
+from chordial_node.sip.message import Message
 from tests.node.usage.phone import Phone
 from tests.node.usage.rig import Wire
 from tests.node.usage.test_call_flow import BOB, Pair
@@ -75,6 +76,113 @@ def test_the_callers_edge_is_dead_and_the_callee_hangs_up_d() -> None:
     assert pair.bob.answer(b"BYE").status == 408
 
 
+def test_a_call_through_a_dead_edge_leaves_nothing_behind() -> None:
+    """What the caller's edge asked for is answered, though nobody hears it."""
+    pair = three()
+    pair.ring()
+    pair.wire.kill(0)
+    pair.wire.run(9.0)
+    [cancel] = pair.bob.requests(b"CANCEL")
+    pair.bob.reply(cancel, 200)
+    pair.bob.reply(pair.bob.requests(b"INVITE")[0], 487)
+    pair.wire.run(0.1)
+    assert pair.wire.edges[1].transactions.open_count == 0
+
+
+def test_a_copy_whose_peer_dies_is_answered_and_forgotten() -> None:
+    pair = three()
+    invite = _ring_as_stranger(pair)
+    pair.wire.kill(0)
+    pair.alice.edge = 2
+    pair.alice.send(invite)
+    pair.wire.run(9.0)
+    assert pair.bob.requests(b"CANCEL") == []
+    assert pair.wire.edges[1].transactions.open_count == 1
+
+
+def test_a_caller_that_is_challenged_by_another_edge_takes_its_own_place() -> None:
+    """sip.md 9: the nonce was the dead edge's, so the INVITE comes back with a higher CSeq.
+
+    Its answers must carry that CSeq: the first is cancelled, the phone rings for the second.
+    """
+    pair = three()
+    pair.ring()
+    pair.wire.kill(0)
+    pair.alice.edge = 2
+    sent = Message(pair.alice.call(BOB))
+    first, second = pair.bob.requests(b"INVITE")
+    assert second.cseq.number == sent.cseq.number > first.cseq.number
+    order = [m.method for m in pair.bob.received if m.is_request]
+    assert order == [b"INVITE", b"CANCEL", b"INVITE"]
+    pair.bob.reply(first, 487)
+    pair.bob.reply(second, 200)
+    answer = pair.alice.answer(b"INVITE")
+    assert (answer.status, answer.cseq.number) == (200, sent.cseq.number)
+    pair.alice.send(pair.alice.within_call(b"ACK", second, answer, as_caller=True))
+    pair.wire.run(10.0)
+    assert pair.bob.requests(b"ACK")[-1].cseq.number == sent.cseq.number
+    assert len(pair.bob.requests(b"CANCEL")) == 1
+
+
+def test_a_caller_that_moves_to_the_callees_edge_takes_its_own_place() -> None:
+    pair = three()
+    pair.ring()
+    pair.wire.kill(0)
+    pair.alice.edge = 1
+    pair.alice.call(BOB)
+    order = [m.method for m in pair.bob.received if m.is_request]
+    assert order == [b"INVITE", b"CANCEL", b"INVITE"]
+    pair.bob.reply(pair.bob.requests(b"INVITE")[0], 487)
+    pair.bob.reply(pair.bob.requests(b"INVITE")[1], 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
+def test_a_copy_that_reaches_the_callees_edge_itself_is_attached() -> None:
+    pair = three()
+    invite = _ring_as_stranger(pair)
+    pair.wire.kill(0)
+    pair.alice.edge = 1
+    pair.alice.send(invite)
+    pair.wire.run()
+    [first] = pair.bob.requests(b"INVITE")
+    assert pair.alice.statuses(b"INVITE") == [100, 180]
+    pair.bob.reply(first, 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
+def test_an_invite_that_a_later_one_has_replaced_is_merged() -> None:
+    """RFC 3261 §8.2.2.2: it may come last, the phone must not ring for it again."""
+    pair = three()
+    _ring_as_stranger(pair)
+    late = pair.alice.request(
+        b"INVITE",
+        BOB,
+        pair.alice.contact_line(None),
+        from_uri=b"sip:eve@example.org",
+        call_id=b"s",
+        cseq=pair.alice.cseq - 1,
+    )
+    pair.alice.edge = 2
+    pair.alice.send(late)
+    assert pair.alice.answer(b"INVITE").status == 482
+    assert len(pair.bob.requests(b"INVITE")) == 1
+
+
+def _ring_as_stranger(pair: Pair) -> bytes:
+    """Let bob's phone ring for an INVITE that nobody challenges; return it."""
+    pair.alice.user = b"eve"
+    stranger = b"sip:eve@example.org"
+    invite = pair.alice.request(
+        b"INVITE", BOB, pair.alice.contact_line(None), from_uri=stranger, call_id=b"s"
+    )
+    pair.alice.send(invite)
+    pair.wire.run()
+    pair.bob.reply(pair.bob.requests(b"INVITE")[-1], 180)
+    pair.wire.run()
+    pair.alice.received.clear()
+    return invite
+
+
 def test_a_caller_that_moved_while_its_edge_lives() -> None:
     """The first token of a phone's request is popped, too, when another follows."""
     pair = three()
@@ -129,6 +237,29 @@ def test_a_branch_without_a_1xx_ends_with_its_peer() -> None:
     assert pair.alice.statuses(b"INVITE")[-1] == 480
 
 
+def test_a_branch_with_no_more_than_the_100_of_a_dead_peer_ends_with_it() -> None:
+    """sip.md 19: set-up through a killed peer fails within ten seconds, not after timer C."""
+    pair = three()
+    pair.alice.call(BOB)
+    assert len(pair.bob.requests(b"INVITE")) == 1
+    pair.wire.kill(1)
+    pair.wire.run(0.1)
+    assert pair.alice.statuses(b"INVITE")[-1] == 480
+
+
+def test_a_late_2xx_goes_on_after_a_final_refusal() -> None:
+    """sip.md 8 and RFC 3261 §16.7 step 5: the caller's phone ends what it did not expect."""
+    pair = three(tcp=False)
+    pair.alice.call(BOB)
+    [invite] = pair.bob.requests(b"INVITE")
+    pair.wire.kill(1)
+    pair.wire.run(0.1)
+    assert pair.alice.statuses(b"INVITE")[-1] == 480
+    pair.bob.edge = 2
+    pair.bob.reply(invite, 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
 def test_the_callees_edge_dies_while_it_rings_and_the_call_is_answered() -> None:
     """B's 200 reaches a third peer: past the dead one, to the edge that waits for it."""
     pair = three(tcp=False)
@@ -175,18 +306,9 @@ def test_the_callers_edge_dies_while_it_rings() -> None:
 
 def test_a_second_copy_of_an_invite_is_attached_and_gets_all_answers() -> None:
     pair = three()
-    pair.alice.user = b"eve"
-    stranger = b"sip:eve@example.org"
-    invite = pair.alice.request(
-        b"INVITE", BOB, pair.alice.contact_line(None), from_uri=stranger, call_id=b"s"
-    )
-    pair.alice.send(invite)
-    pair.wire.run()
+    invite = _ring_as_stranger(pair)
     [first] = pair.bob.requests(b"INVITE")
-    pair.bob.reply(first, 180)
-    pair.wire.run()
     pair.wire.kill(0)
-    pair.alice.received.clear()
     pair.alice.edge = 2
     pair.alice.send(invite)
     pair.wire.run()

@@ -190,6 +190,16 @@ def test_strangers_cannot_tell_absent_users_from_unknown_ones() -> None:
         assert stranger.answer(b"INVITE").status == 480
 
 
+def test_a_stranger_that_is_not_heard_of_again_is_told_once() -> None:
+    """sip.md 10: with a forged source each copy would go to somebody who never asked."""
+    pair = Pair()
+    stranger = eve(pair)
+    uri = b"sip:nobody@chordial.test"
+    stranger.send(stranger.request(b"INVITE", uri, from_uri=STRANGER))
+    pair.wire.run(40.0)
+    assert stranger.statuses(b"INVITE") == [480]
+
+
 def test_users_are_told_who_is_unknown() -> None:
     pair = Pair()
     assert proven(pair.alice, b"MESSAGE", b"sip:carol@chordial.test").status == 480

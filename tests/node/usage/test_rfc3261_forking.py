@@ -90,6 +90,14 @@ def test_a_later_2xx_is_forwarded_too() -> None:
     assert sorted(tags) == [b"t0", b"t1"]
 
 
+def test_a_time_out_does_not_hide_behind_a_worse_class() -> None:
+    """RFC 3261 §16.7 steps 2 and 6: it counts as a 408, and 4xx goes before 5xx."""
+    forked = two()
+    forked.call()
+    forked.bobs[0].reply(forked.bobs[0].requests(b"INVITE")[0], 500)
+    assert forked.alice.answer(b"INVITE", wait=34.0).status == 408
+
+
 def test_every_provisional_but_100_is_forwarded() -> None:
     """RFC 3261 §16.7 step 5."""
     forked = two()
