@@ -7,7 +7,9 @@ elsewhere: our users only. Requests of calls never come here, their tokens are p
 import msgspec
 
 from chordial_node.config import SipConfig
+from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
+from chordial_node.sip.admission import ChallengeBudget
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
@@ -17,6 +19,14 @@ from chordial_node.usage.domains import Domains, Whose
 _STRANGERS_MAY = (b"INVITE", b"OPTIONS")
 _ANSWERED_HERE = (b"SUBSCRIBE", b"PUBLISH")
 """Events of a user's own AOR: there is no package here yet, and the phone must not get it back."""
+
+
+def check_extensions(request: Message) -> None:
+    """Refuse what a proxy is required to do and we cannot: RemoteProtocolError(420) names it."""
+    required = [each for each in request.values(b"proxy-require") if each]
+    if required:
+        headers = ((b"Unsupported", b", ".join(required)),)
+        raise RemoteProtocolError(420, "Bad Extension", headers)
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -33,8 +43,12 @@ class Caller(msgspec.Struct, frozen=True):
 class Admittance:
     """Admits initial requests of phones."""
 
-    def __init__(self, config: SipConfig, domains: Domains, authentication: Authentication) -> None:
+    def __init__(
+        self, kernel: Kernel, config: SipConfig, domains: Domains, authentication: Authentication
+    ) -> None:
         """Hold whose domain this is and who proves users."""
+        self._kernel = kernel
+        self._scans = ChallengeBudget(limit=1)
         self._config = config
         self._domains = domains
         self._authentication = authentication
@@ -46,15 +60,13 @@ class Admittance:
             raise RemoteProtocolError(416, "Unsupported URI Scheme")
         if request.method == b"NOTIFY":
             raise RemoteProtocolError(481, "Subscription Does Not Exist")
-        if required := request.values(b"proxy-require"):
-            raise RemoteProtocolError(
-                420, "Bad Extension", ((b"Unsupported", b", ".join(required)),)
-            )
         if self._domains.is_ours(request.from_address.parsed_uri()):
             aor = await self._proven(request, flow, trace)
         else:
-            self._check_stranger(request)
+            self._check_stranger(request, flow)
             aor = b""
+        if whose is Whose.ELSEWHERE and request.to_tag:
+            raise RemoteProtocolError(481, "Call Does Not Exist")
         if whose is Whose.ELSEWHERE:
             raise RemoteProtocolError(403, "Calls to Other Domains Are Off")
         callee = self._domains.aor(request.uri)
@@ -71,10 +83,12 @@ class Admittance:
             raise RemoteProtocolError(403, "From Must Be the Authenticated User")
         return aor
 
-    def _check_stranger(self, request: Message) -> None:
+    def _check_stranger(self, request: Message, flow: Flow) -> None:
         if request.to_tag:
             raise RemoteProtocolError(481, "Call Does Not Exist")
         if not self._config.foreign_inbound or request.method not in _STRANGERS_MAY:
             raise RemoteProtocolError(403, "Not for Callers of Other Domains")
-        if self._domains.is_bare_address(request.uri):
+        if self._domains.is_bare_address(request.uri):  # scanners, who try name after name
+            if not self._scans.spend(flow.remote[0], self._kernel.now):
+                raise RemoteProtocolError(None, "one more stranger's call to our bare address")
             raise RemoteProtocolError(404, "Not Found")

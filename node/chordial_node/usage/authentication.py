@@ -15,6 +15,7 @@ from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
 from chordial_node.security.derived_keys import KeyRing
 from chordial_node.sip import digest
+from chordial_node.sip.admission import ChallengeBudget
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
@@ -22,8 +23,6 @@ from chordial_node.sip.nonces import RANDOM_LENGTH, Nonces, NonceState
 from chordial_node.usage.credentials import CredentialStore, make_credentials
 from chordial_node.usage.domains import resource_of
 
-CHALLENGES_A_SECOND = 50
-"""Challenges to one address that stay unanswered; beyond, silence (sip.md 10)."""
 GUESSES_A_MINUTE = 10
 """Wrong answers for one user from one address."""
 GUESSES_A_MINUTE_PER_USER = 100
@@ -61,7 +60,7 @@ class Authentication:
         self._realm = config.domain.encode()
         self._lifetime = 2.0 * config.max_expires_seconds
         self._nonces_of: tuple[int, Nonces] | None = None
-        self._unanswered = _Leaky(CHALLENGES_A_SECOND)
+        self._unanswered = ChallengeBudget()
         self._guesses = _Rounds()
         self._guesses_per_user = _Rounds()
         self._proven: dict[tuple[bytes, str], None] = {}
@@ -71,7 +70,7 @@ class Authentication:
         self, request: Message, flow: Flow, *, stale: bool = False
     ) -> RemoteProtocolError:
         """Return the refusal that asks for a proof; silence when too many stay unanswered."""
-        if not self._unanswered.add(flow.remote[0], self._kernel.now):
+        if not self._unanswered.spend(flow.remote[0], self._kernel.now):
             return RemoteProtocolError(None, "too many unanswered challenges")
         self._kernel.counters.sip_challenges += 1
         random = self._kernel.random.getrandbits(8 * RANDOM_LENGTH).to_bytes(RANDOM_LENGTH, "big")
@@ -93,7 +92,7 @@ class Authentication:
         state = self._nonces().judge(credentials.nonce, self._kernel.wall)
         if state is NonceState.FORGED:
             raise self.challenge(request, flow)
-        self._unanswered.take_back(flow.remote[0])
+        self._unanswered.answered(flow.remote[0], self._kernel.now)
         if state is NonceState.STALE:
             raise self.challenge(request, flow, stale=True)
         user, at, domain = credentials.username.lower().rpartition(b"@")
@@ -156,30 +155,6 @@ class Authentication:
         self._proven[aor, host] = None
         if len(self._proven) > _MOST_ADDRESSES:
             self._proven.pop(next(iter(self._proven)))
-
-
-class _Leaky:
-    """A level per address that leaks a number a second; full, nothing more goes in."""
-
-    __slots__ = ("_levels", "_rate")
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._levels: dict[str, tuple[float, float]] = {}
-
-    def add(self, host: str, now: float) -> bool:
-        level, then = self._levels.pop(host, (0.0, now))
-        level = max(0.0, level - (now - then) * self._rate)
-        has_room = level < self._rate
-        self._levels[host] = (level + 1.0 if has_room else level, now)
-        if len(self._levels) > _MOST_ADDRESSES:
-            self._levels.pop(next(iter(self._levels)))
-        return has_room
-
-    def take_back(self, host: str) -> None:
-        held = self._levels.get(host)
-        if held is not None:
-            self._levels[host] = (max(0.0, held[0] - 1.0), held[1])
 
 
 class _Rounds:

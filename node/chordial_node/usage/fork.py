@@ -15,6 +15,7 @@ from chordial_node.sip.message import Message
 from chordial_node.sip.response import respond
 from chordial_node.sip.transactions import ServerTransaction, Transactions
 from chordial_node.usage.branch import NO_WAY, REQUEST_TIMEOUT, Branch
+from chordial_node.usage.rewriting import IDENTITIES
 from chordial_node.usage.sides import Way
 
 Group = list[Way]
@@ -27,6 +28,8 @@ ATTACH_SECONDS = 8.0
 MOST_COPIES = 8
 """How often the same request may come through other peers: more than that is a loop."""
 _CHALLENGES = {401: b"www-authenticate", 407: b"proxy-authenticate"}
+_NOT_FORWARDED = (*IDENTITIES, b"traceparent", b"tracestate")
+"""A phone's word only, in responses: no peer of ours writes them there (sip.md 16)."""
 _PREFERRED = (401, 407, 415, 420, 484)
 
 
@@ -259,8 +262,9 @@ class Fork:
             forward.remove(b"via")
             for value in reversed(_vias(upper.request)):
                 forward.push_via(value)
-        if upper.flow.node is None and b"traceparent" in response:
-            forward.remove(b"traceparent")
+        for name in _NOT_FORWARDED:
+            if name in response:
+                forward.remove(name)
         if status in _CHALLENGES:
             self._join_challenges(forward, response)
         if upper.is_final and upper.status >= 300:  # a 2xx that comes late goes past it (step 5)

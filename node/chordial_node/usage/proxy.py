@@ -14,7 +14,7 @@ from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
 from chordial_node.sip.transactions import ServerTransaction, Transactions
-from chordial_node.usage.admittance import Admittance
+from chordial_node.usage.admittance import Admittance, check_extensions
 from chordial_node.usage.credentials import CredentialStore, Overlay
 from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.dialogs import Dialogs
@@ -66,10 +66,12 @@ class Proxy:
         The fork exists before anything is looked up: a CANCEL may come at any time.
         """
         request, flow = transaction.request, transaction.flow
-        if span.trace is not None:
-            self._spans[transaction] = span
+        if not flow.is_peer:
+            check_extensions(request)
         onward = self._routes.of(request, flow)
         fork = self._fork(transaction, onward)
+        if span.trace is not None:
+            self._spans[transaction] = span
         try:
             if onward is not None:
                 await self._follow(fork, onward, transaction)

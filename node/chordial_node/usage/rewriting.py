@@ -18,6 +18,8 @@ from chordial_node.usage.sides import Sides, Way
 
 MAX_BREADTH = 60
 """RFC 5393 §5.3.3: what a request without Max-Breadth may spend on branches."""
+IDENTITIES = (b"p-asserted-identity", b"p-preferred-identity", b"remote-party-id")
+"""What says who somebody is: never believed from outside."""
 _BEGIN_DIALOGS = (b"INVITE", b"SUBSCRIBE", b"REFER")
 
 
@@ -102,10 +104,10 @@ class Rewriting:
     def _identity(self, forward: Forward, passage: Passage, way: Way) -> None:
         """P-Asserted-Identity (RFC 3325 §5): believed from peers, hidden where that is asked."""
         request = passage.request
-        present = b"p-asserted-identity" in request
         is_hidden = way.flow.node is None and b"id" in _privacy(request)
-        if present and (passage.flow.node is None or is_hidden):
-            forward.remove(b"p-asserted-identity")
+        for name in IDENTITIES if passage.flow.node is None or is_hidden else ():
+            if name in request:
+                forward.remove(name)
         if passage.aor and not is_hidden:
             forward.add(b"P-Asserted-Identity", b"<" + aor_uri(passage.aor) + b">")
 

@@ -22,6 +22,7 @@ from chordial_node.sip.response import respond
 from chordial_node.sip.transactions import ServerTransaction, Transactions
 from chordial_node.usage.admittance import Admittance
 from chordial_node.usage.authentication import Authentication
+from chordial_node.usage.contacts import check_required
 from chordial_node.usage.credentials import CredentialStore
 from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.dialogs import Dialogs
@@ -80,7 +81,7 @@ class Server:
             sip,
             peer,
             transactions,
-            Admittance(sip, domains, authentication),
+            Admittance(kernel, sip, domains, authentication),
             credentials,
             location,
             delivery,
@@ -203,6 +204,7 @@ class Server:
         is_options = request.method == b"OPTIONS" and not transaction.flow.is_peer
         is_last = request.max_forwards == 0
         if is_options and (is_last or self._domains.whose(request.uri) is Whose.OURSELVES):
+            check_required(request)
             headers = ((b"Allow", ALLOW), (b"Accept", b"*/*"), (b"Supported", b"path, outbound"))
             answer = respond(request, 200, to_tag=transaction.to_tag, headers=headers)
             transaction.refuse(answer, 200)

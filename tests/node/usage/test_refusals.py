@@ -148,6 +148,24 @@ def test_strangers_may_call_without_a_proof_but_bring_no_authority() -> None:
     assert invite.values(b"call-info") == [b"<http://h/i.png>;purpose=icon"]
 
 
+@pytest.mark.parametrize(
+    "claim",
+    [b"P-Asserted-Identity", b"P-Preferred-Identity", b"Remote-Party-ID", b"traceparent"],
+)
+def test_what_a_phone_says_of_its_identity_is_not_passed_on(claim: bytes) -> None:
+    """RFC 3325 §5: neither in a request nor in a response."""
+    pair = Pair()
+    said = claim + b": <sip:boss@chordial.test>"
+    pair.alice.call(BOB, said)
+    [invite] = pair.bob.requests(b"INVITE")
+    assert b"boss" not in invite.raw
+    pair.bob.reply(invite, 180, said)
+    pair.bob.reply(invite, 200, said)
+    pair.wire.run()
+    for answer in pair.alice.responses(b"INVITE"):
+        assert b"boss" not in answer.raw
+
+
 def test_a_call_of_a_stranger_lives_in_both_directions() -> None:
     pair = Pair()
     stranger = eve(pair)
@@ -179,6 +197,11 @@ def test_our_bare_address_is_no_user_for_strangers() -> None:
     stranger = eve(pair)
     stranger.send(stranger.request(b"INVITE", b"sip:bob@203.0.113.10", from_uri=STRANGER))
     assert stranger.answer(b"INVITE").status == 404
+    for name in (b"100", b"101", b"102"):
+        uri = b"sip:%b@203.0.113.10" % name
+        stranger.send(stranger.request(b"INVITE", uri, from_uri=STRANGER))
+    pair.wire.run()
+    assert stranger.statuses(b"INVITE") == [404]
 
 
 def test_strangers_cannot_tell_absent_users_from_unknown_ones() -> None:

@@ -31,6 +31,33 @@ def test_a_proxy_extension_that_we_lack_is_420() -> None:
     assert answer.first(b"unsupported") == b"privacy"
 
 
+def test_a_proxy_extension_is_refused_in_a_dialog_too() -> None:
+    """RFC 3261 §16.3 step 5: each request is checked, whatever it follows."""
+    pair = Pair()
+    invite, answer = pair.answer()
+    required = b"Proxy-Require: privacy"
+    pair.alice.send(pair.alice.within_call(b"INFO", invite, answer, required, as_caller=True))
+    assert pair.alice.answer(b"INFO").status == 420
+    assert pair.bob.requests(b"INFO") == []
+
+
+def test_an_extension_that_options_to_us_requires_is_420() -> None:
+    """RFC 3261 §8.2.2.3: a user agent server names what it does not support."""
+    pair = Pair()
+    us = b"sip:203.0.113.10:5060"
+    pair.alice.send(pair.alice.request(b"OPTIONS", us, b"Require: 100rel"))
+    answer = pair.alice.answer(b"OPTIONS")
+    assert answer.status == 420
+    assert answer.first(b"unsupported") == b"100rel"
+
+
+def test_a_request_of_no_call_that_leads_elsewhere_is_481() -> None:
+    """RFC 3261 §12.2.2: a phone ends a dialog on 481, whatever became of its tokens."""
+    pair = Pair()
+    to = b"<sip:bob@10.0.0.9:5822>;tag=gone"
+    assert proven(pair.alice, b"BYE", b"sip:bob@10.0.0.9:5822", to=to).status == 481
+
+
 def test_a_cancel_without_its_invite_is_481() -> None:
     """RFC 3261 §9.2."""
     pair = Pair()
