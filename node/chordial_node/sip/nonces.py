@@ -73,11 +73,11 @@ class Nonces:
             return NonceState.STALE
         return NonceState.VALID
 
-    def use(self, nonce: bytes, nc: int, once: bytes, wall: float) -> NonceState:
+    def use(self, nonce: bytes, nc: int, wall: float) -> NonceState:
         """Spend one use of a nonce whose digest was right; a second use of the same is stale.
 
-        With qop, `nc` counts the uses (from 1). Without, `nc` is 0 and the nonce serves the one
-        request that `once` (Call-ID and CSeq) names.
+        With qop, `nc` counts the uses (from 1). Without, `nc` is 0 and the nonce serves once: the
+        digest covers nothing of a request by which a second could be told from a replay.
         """
         state = self.judge(nonce, wall)
         opened = self._open(nonce)
@@ -87,7 +87,7 @@ class Nonces:
         if window is None:
             self._make_room(wall)
             window = self._used[nonce] = _Window(opened[2])
-        return NonceState.VALID if window.accept(nc, once) else NonceState.STALE
+        return NonceState.VALID if window.accept(nc) else NonceState.STALE
 
     def _make_room(self, wall: float) -> None:
         """Forget what is too old to be accepted anyway, then the oldest, which becomes stale."""
@@ -120,21 +120,20 @@ class Nonces:
 class _Window:
     """Which of the last 64 counts of a nonce were seen."""
 
-    __slots__ = ("_highest", "_once", "_seen", "made")
+    __slots__ = ("_highest", "_is_spent", "_seen", "made")
 
     def __init__(self, made: int) -> None:
         self.made = made
         self._highest = 0
         self._seen = 0  # bit i: the count `highest - i`
-        self._once: bytes | None = None
+        self._is_spent = False  # once, without a count
 
-    def accept(self, nc: int, once: bytes) -> bool:
-        if nc == 0:
-            if self._once is None and self._highest == 0:
-                self._once = once
-            return self._once == once
-        if self._once is not None:
+    def accept(self, nc: int) -> bool:
+        if self._is_spent:
             return False
+        if nc == 0:
+            self._is_spent = self._highest == 0
+            return self._is_spent
         if nc > self._highest:
             self._seen = (self._seen << min(nc - self._highest, _WINDOW) | 1) & (1 << _WINDOW) - 1
             self._highest = nc

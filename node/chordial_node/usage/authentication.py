@@ -119,11 +119,8 @@ class Authentication:
                 self._note_guess(claim.aor, host)
             raise self.challenge(request, flow)
         self._note_proof(claim.aor, host)
-        once = b"%b %d" % (request.call_id, request.cseq.number)
-        nonces = self._nonces()
-        if nonces.use(credentials.nonce, credentials.nc, once, self._kernel.wall) is not (
-            NonceState.VALID
-        ):
+        state = self._nonces().use(credentials.nonce, credentials.nc, self._kernel.wall)
+        if state is not NonceState.VALID:
             raise self.challenge(request, flow, stale=True)
         return claim.aor
 

@@ -64,7 +64,7 @@ def test_no_count_serves_twice() -> None:
     ours = nonces()
     nonce = ours.make(NOW, DRAWN)
     counts = [1, 3, 2, 3, 70, 2, 7, 7, 71, 70]
-    seen = [ours.use(nonce, nc, b"", NOW) is NonceState.VALID for nc in counts]
+    seen = [ours.use(nonce, nc, NOW) is NonceState.VALID for nc in counts]
     assert seen == [True, True, True, False, True, False, True, False, True, False]
 
 
@@ -75,7 +75,7 @@ def test_the_window_agrees_with_a_list_of_all_counts(counts: list[int]) -> None:
     used: list[int] = []
     for nc in counts:
         fresh = nc not in used and nc > max(used, default=0) - 64
-        assert (ours.use(nonce, nc, b"", NOW) is NonceState.VALID) is fresh
+        assert (ours.use(nonce, nc, NOW) is NonceState.VALID) is fresh
         if fresh:
             used.append(nc)
 
@@ -83,13 +83,12 @@ def test_the_window_agrees_with_a_list_of_all_counts(counts: list[int]) -> None:
 def test_without_qop_a_nonce_serves_one_request() -> None:
     ours = nonces()
     nonce = ours.make(NOW, DRAWN)
-    assert ours.use(nonce, 0, b"c1 7", NOW) is NonceState.VALID
-    assert ours.use(nonce, 0, b"c1 7", NOW) is NonceState.VALID
-    assert ours.use(nonce, 0, b"c1 8", NOW) is NonceState.STALE
-    assert ours.use(nonce, 1, b"c1 9", NOW) is NonceState.STALE
+    assert ours.use(nonce, 0, NOW) is NonceState.VALID
+    assert ours.use(nonce, 0, NOW) is NonceState.STALE
+    assert ours.use(nonce, 1, NOW) is NonceState.STALE
     counted = ours.make(NOW, b"other!")
-    assert ours.use(counted, 1, b"", NOW) is NonceState.VALID
-    assert ours.use(counted, 0, b"c1 7", NOW) is NonceState.STALE
+    assert ours.use(counted, 1, NOW) is NonceState.VALID
+    assert ours.use(counted, 0, NOW) is NonceState.STALE
 
 
 def test_a_challenge_leaves_no_state() -> None:
@@ -103,20 +102,20 @@ def test_what_a_full_table_forgets_is_stale_and_not_new() -> None:
     ours = nonces(limit=3)
     made = [ours.make(NOW + i, b"%06d" % i) for i in range(5)]
     for nonce in made[:4]:
-        assert ours.use(nonce, 1, b"", NOW + 5) is NonceState.VALID
+        assert ours.use(nonce, 1, NOW + 5) is NonceState.VALID
     assert len(ours) == 3
-    assert ours.use(made[0], 1, b"", NOW + 5) is NonceState.STALE
-    assert ours.use(made[0], 2, b"", NOW + 5) is NonceState.STALE
-    assert ours.use(made[1], 2, b"", NOW + 5) is NonceState.VALID
-    assert ours.use(made[4], 1, b"", NOW + 5) is NonceState.VALID
+    assert ours.use(made[0], 1, NOW + 5) is NonceState.STALE
+    assert ours.use(made[0], 2, NOW + 5) is NonceState.STALE
+    assert ours.use(made[1], 2, NOW + 5) is NonceState.VALID
+    assert ours.use(made[4], 1, NOW + 5) is NonceState.VALID
 
 
 def test_old_windows_make_room_without_turning_others_stale() -> None:
     ours = nonces(limit=1)
     first, second = ours.make(NOW, b"first!"), ours.make(NOW + 1000, b"second")
     waiting = ours.make(NOW + 1000, b"waits!")
-    assert ours.use(first, 1, b"", NOW) is NonceState.VALID
-    assert ours.use(second, 1, b"", NOW + 1000) is NonceState.VALID
+    assert ours.use(first, 1, NOW) is NonceState.VALID
+    assert ours.use(second, 1, NOW + 1000) is NonceState.VALID
     assert ours.judge(waiting, NOW + 1000) is NonceState.VALID
 
 
