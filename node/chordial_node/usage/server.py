@@ -89,7 +89,7 @@ class Server:
             rewriting,
             dialogs,
         )
-        self._strays = Strays(own, sip.listeners, peer, flows, transactions)
+        self._strays = Strays(own, sip.listeners, peer, flows, transactions, sides)
         self._forced_traces = ForcedTraces(kernel)
         self._questions = Questions(
             kernel, peer, keys, domains, credentials, location, self._forced_traces

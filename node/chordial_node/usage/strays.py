@@ -2,11 +2,13 @@
 
 All peers share an address, so an answer may come in anywhere. The branch of the topmost Via names
 its owner: a living one gets it as it is; for a dead one its Via is popped, and the next Via is
-served without state (RFC 3261 §16.11). Nothing else is ever forwarded from here.
+served without state (RFC 3261 §16.11). A phone gets one only if a token in Record-Route shows that
+it is in that call: what comes in here is proven by nothing else.
 """
 
 from collections.abc import Sequence
 
+from chordial_node.boundary.events import Address
 from chordial_node.config import ListenerConfig, Transport
 from chordial_node.ids import NodeId
 from chordial_node.sip.errors import RemoteProtocolError
@@ -14,9 +16,10 @@ from chordial_node.sip.flows import Flow, Flows
 from chordial_node.sip.forward import Forward
 from chordial_node.sip.headers import Via
 from chordial_node.sip.message import Message
+from chordial_node.sip.tokens import SideToken
 from chordial_node.sip.transactions import Transactions, owner_prefix
 from chordial_node.usage.credentials import Overlay
-from chordial_node.usage.sides import node_of_name
+from chordial_node.usage.sides import Sides, node_of_name
 
 _TRANSPORTS = {b"UDP": Transport.UDP, b"TCP": Transport.TCP, b"TLS": Transport.TLS}
 
@@ -31,8 +34,10 @@ class Strays:
         overlay: Overlay,
         flows: Flows,
         transactions: Transactions,
+        sides: Sides,
     ) -> None:
         """Hold the ways to other peers and to phones."""
+        self._sides = sides
         self._own = own
         self._listeners = listeners
         self._overlay = overlay
@@ -72,10 +77,19 @@ class Strays:
         else:
             self._to_peer(node, popped)
 
+    def _is_in_call(self, address: Address, response: Message) -> bool:
+        for value in response.values(b"record-route"):
+            token = self._sides.open(value, response.call_id)
+            if isinstance(token, SideToken) and (token.host, token.port) == address:
+                return True
+        return False
+
     def _to_phone(self, via: Via, response: Message) -> None:
         transport = _TRANSPORTS.get(via.transport)
         host, port = via.reply_address
         address = (host.decode("latin-1"), port)
+        if not self._is_in_call(address, response):
+            return
         for number, listener in enumerate(self._listeners):
             if listener.transport is not transport or (":" in listener.bind.host) != (b":" in host):
                 continue

@@ -293,6 +293,37 @@ def test_an_answer_that_lands_on_the_callers_edge_itself() -> None:
     assert pair.alice.answer(b"INVITE").status == 200
 
 
+def test_the_one_edge_of_both_dies_while_it_rings_and_the_call_is_answered() -> None:
+    pair = Pair(1)
+    pair.bob = Phone(pair.wire, "bob", ("10.0.0.5", 5060))
+    pair.bob.register(call_id=b"r-udp")
+    pair.alice.call(BOB)
+    [invite] = pair.bob.requests(b"INVITE")
+    pair.wire.kill(0)
+    pair.bob.edge = pair.alice.edge = 1
+    pair.bob.reply(invite, 200)
+    answer = pair.alice.answer(b"INVITE")
+    assert answer.status == 200
+    pair.alice.send(pair.alice.within_call(b"ACK", invite, answer, as_caller=True))
+    pair.wire.run()
+    assert len(pair.bob.requests(b"ACK")) == 1
+
+
+def test_a_forged_response_is_sent_to_nobody() -> None:
+    """The branch of a dead peer is no secret; the Via below it may name any victim."""
+    pair = three()
+    pair.wire.kill(0)
+    victim = Phone(pair.wire, "victim", ("192.0.2.77", 5060))
+    branch = b"z9hG4bK-c" + pair.wire.edges[0].own[:6].hex().encode() + b"0" * 16
+    pair.bob.send(
+        b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 203.0.113.10;branch=%b\r\n"
+        b"Via: SIP/2.0/UDP 192.0.2.77:5060;branch=z9hG4bKv\r\nFrom: <sip:a@b>;tag=1\r\n"
+        b"To: <sip:c@d>;tag=2\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n" % branch
+    )
+    pair.wire.run()
+    assert victim.received == []
+
+
 def test_the_callers_edge_dies_while_it_rings() -> None:
     """Nobody takes its place in eight seconds: the phone stops ringing."""
     pair = three()
