@@ -158,14 +158,10 @@ class Flows:
         rport = b"" if flow.transport is Transport.PEER else b";rport"
         return b"SIP/2.0/%b %b;branch=%b%b" % (transport, self.sent_by(flow), branch, rport)
 
-    def keep_alive(self, flow: Flow, uri: bytes) -> None:
-        """Send OPTIONS for a URI down a UDP flow from now on; a silent phone's flow dies."""
+    def keep_alive(self, flow: Flow, uri: bytes, seconds: float) -> None:
+        """Send OPTIONS for a URI down a UDP flow for a time; a silent phone's flow dies."""
         if not flow.is_reliable and not flow.is_dead:
-            self._keepalives.keep(flow, uri)
-
-    def forget(self, flow: Flow) -> None:
-        """Send no more keepalives down a flow."""
-        self._keepalives.forget(flow)
+            self._keepalives.keep(flow, uri, seconds)
 
     # what the world tells ----------------------------------------------------------------------
 

@@ -43,13 +43,25 @@ class FlowSender(Protocol):
 class _Kept:
     """One flow that is kept open."""
 
-    __slots__ = ("flow", "has_answered", "is_mute", "is_waiting", "key", "misses", "sent", "uri")
+    __slots__ = (
+        "flow",
+        "has_answered",
+        "is_mute",
+        "is_waiting",
+        "key",
+        "misses",
+        "sent",
+        "until",
+        "uri",
+    )
 
-    def __init__(self, flow: Flow, uri: bytes, key: bytes) -> None:
+    def __init__(self, flow: Flow, uri: bytes, key: bytes, until: float) -> None:
         self.flow = flow
         self.uri = uri
         self.key = key
         """The branch of its OPTIONS, but for their numbers."""
+        self.until = until
+        """When the last binding over it ends: a mute phone's old flow would else stay for ever."""
         self.sent = 0
         self.misses = 0
         self.is_waiting = False
@@ -82,16 +94,18 @@ class Keepalives:
     def __len__(self) -> int:
         return len(self._by_flow)
 
-    def keep(self, flow: Flow, uri: bytes) -> bool:
-        """Keep a UDP flow open with OPTIONS for a URI; False when no more can be kept."""
+    def keep(self, flow: Flow, uri: bytes, seconds: float) -> bool:
+        """Keep a UDP flow open for a time, by OPTIONS for a URI; False when no more can be kept."""
         assert not flow.is_reliable
+        until = self._kernel.now + seconds
         kept = self._by_flow.get(flow)
         if kept is not None:
             kept.uri = uri
+            kept.until = max(kept.until, until)
             return True
         if len(self._by_flow) >= MOST_KEPT:
             return False
-        kept = _Kept(flow, uri, branch(self._node_id, self._kernel.random))
+        kept = _Kept(flow, uri, branch(self._node_id, self._kernel.random), until)
         self._by_flow[flow] = self._by_key[kept.key] = kept
         flow.is_kept = True
         self._schedule(kept)
@@ -136,6 +150,9 @@ class Keepalives:
         self._timer = self._kernel.after(_TICK_SECONDS, self._tick)
         self._slot = (self._slot + 1) % _SLOTS
         due, self._wheel[self._slot] = self._wheel[self._slot], {}
+        for kept in [kept for kept in due if kept.until <= self._kernel.now]:
+            del due[kept]
+            self.forget(kept.flow)
         silent = [kept.flow for kept in due if not self._goes_on(kept)]
         for flow in silent:
             self.forget(flow)

@@ -18,7 +18,14 @@ from chordial_node.sip.response import HeaderLines, respond
 from chordial_node.sip.transactions import ServerTransaction
 from chordial_node.sip.uri import OtherUri
 from chordial_node.usage.authentication import Authentication
-from chordial_node.usage.bindings import FLOW, Bindings, Change, Registration, device_key
+from chordial_node.usage.bindings import (
+    FLOW,
+    SPARE_SECONDS,
+    Bindings,
+    Change,
+    Registration,
+    device_key,
+)
 from chordial_node.usage.contacts import (
     Wish,
     all_removed,
@@ -260,14 +267,16 @@ class Registrar:
                 self._kernel.emit(Unregistered(resource=resource, device=old.device))
 
     def _keep_alive(self, wishes: list[Wish], via: Via, flow: Flow) -> None:
+        """Keep the flow of new bindings open until they end; others may be on the same flow."""
         if flow.transport is not Transport.UDP:
             return
         listener = self._config.listeners[flow.listener]
         for wish in wishes:
-            if wish.expires == 0:
-                self._flows.forget(flow)
-            elif listener.advertised != listener.bind or reach_of(wish.uri, via, flow) == FLOW:
-                self._flows.keep_alive(flow, wish.contact.uri)
+            is_needed = (
+                listener.advertised != listener.bind or reach_of(wish.uri, via, flow) == FLOW
+            )
+            if wish.expires and is_needed:
+                self._flows.keep_alive(flow, wish.contact.uri, wish.expires + SPARE_SECONDS)
 
     def _headers(
         self, request: Message, flow: Flow, wishes: list[Wish], found: Bindings

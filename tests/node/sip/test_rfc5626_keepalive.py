@@ -11,12 +11,12 @@ from tests.node.sip.flow_rig import PHONE, UDP, Rig, methods, request
 CAROL = b"sip:carol@192.168.0.9:5060"
 
 
-def _kept(rig: Rig) -> Flow:
+def _kept(rig: Rig, seconds: float = 1000.0) -> Flow:
     """The flow of a phone that registered, kept open from now on."""
     rig.hear(request(b"REGISTER", target=b"sip:chordial.test"))
     rig.sent()
     flow = rig.phone_flow()
-    rig.do(lambda: rig.flows.keep_alive(flow, CAROL))
+    rig.do(lambda: rig.flows.keep_alive(flow, CAROL, seconds))
     return flow
 
 
@@ -155,23 +155,34 @@ def test_a_dead_flow_is_dead_until_the_phone_speaks() -> None:
     assert not rig.flows.datagram(UDP, PHONE).is_dead
 
 
-def test_a_forgotten_flow_gets_nothing_and_costs_nothing() -> None:
+def test_a_flow_whose_binding_has_ended_gets_nothing_and_costs_nothing() -> None:
     """`sip.md` 14: an unregistered phone is left alone; the wheel stops with its last flow."""
     rig = Rig()
-    flow = _kept(rig)
-    rig.do(lambda: rig.flows.keep_alive(flow, CAROL))  # each REGISTER says so again
-    rig.do(lambda: rig.flows.forget(flow))
+    flow = _kept(rig, 40.0)
+    rig.do(lambda: rig.flows.keep_alive(flow, CAROL, 70.0))  # each REGISTER says so again
+    rig.advance(95)
+    assert methods(rig.sent()) == [b"OPTIONS"] * 2
     assert rig.kernel.deadline() is None
     rig.advance(100)
     assert rig.sent() == []
 
 
-def test_a_late_answer_to_a_forgotten_keepalive_bothers_nobody() -> None:
+def test_a_mute_phone_that_moved_leaves_no_flow_behind() -> None:
+    """`sip.md` 14: it is never judged dead, so nothing but its binding's end frees its place."""
+    rig = Rig()
+    _kept(rig, 360.0)
+    rig.advance(350)
+    assert rig.sent()[-1] == b"\r\n"
+    rig.advance(40)
+    rig.sent()
+    assert rig.kernel.deadline() is None
+
+
+def test_a_late_answer_to_a_former_keepalive_bothers_nobody() -> None:
     """`sip.md` 9: it is ours by its branch, and no stray response."""
     rig = Rig()
-    flow = _kept(rig)
-    rig.advance(30)
-    rig.do(lambda: rig.flows.forget(flow))
+    _kept(rig, 40.0)
+    rig.advance(70)
     _answer(rig, rig.sent()[0])
     assert rig.user.strays == []
 
