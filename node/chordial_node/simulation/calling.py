@@ -76,6 +76,7 @@ class People:
         self._calls = calls
         self._draws = Draws(self._world.seed ^ 0x63616C6C)
         self._is_running = False
+        self._is_quiet = False
         self.lines = [self._line(index) for index in range(calls.phones)]
 
     def start(self) -> None:
@@ -91,6 +92,10 @@ class People:
             if rate > 0.0:
                 self._go_on(int(MICROSECONDS / rate), act)
 
+    def be_quiet(self) -> None:
+        """Call and write nobody any more; phones stay registered."""
+        self._is_quiet = True
+
     def stop(self) -> None:
         """Begin nothing more."""
         self._is_running = False
@@ -102,7 +107,7 @@ class People:
 
     def _go_on(self, mean_us: int, act: Callable[[], None]) -> None:
         def again() -> None:
-            if self._is_running:
+            if self._is_running and not self._is_quiet:
                 act()
                 self._go_on(mean_us, act)
 

@@ -57,12 +57,21 @@ class Situation:
         """When a process started or ended last, for whatever reason."""
         self.before_fault: list[Callable[[list[Host]], None]] = []
         """Called before hosts are made to fail together."""
+        self.before_leave: list[Callable[[Host], None]] = []
+        """Called before a host is asked to leave."""
+        self.on_stall: list[Callable[[float], None]] = []
+        """Called with the seconds of each stall, as it begins."""
 
     def fault(self, hosts: list[Host]) -> None:
         """Note that hosts are about to fail together."""
         self.last_fault_us = self.last_change_us = self.world.now_us
         for about in self.before_fault:
             about(hosts)
+
+    def stall(self, seconds: float) -> None:
+        """Note that a process stalls for so long."""
+        for heard in self.on_stall:
+            heard(seconds)
 
     def cut(self, hosts: list[Host]) -> None:
         """Note that hosts are about to be cut off from the others."""
@@ -73,8 +82,14 @@ class Situation:
         """Note that all reach each other again, from now on."""
         self.last_fault_us = self.last_change_us = self.world.now_us
 
+    def leave(self, host: Host) -> None:
+        """Note that a host is about to be asked to leave."""
+        self.change()
+        for about in self.before_leave:
+            about(host)
+
     def change(self) -> None:
-        """Note that a process starts, or is asked to leave."""
+        """Note that a process starts or ends."""
         self.last_change_us = self.world.now_us
 
 

@@ -6,6 +6,7 @@ presumes (no fault took the last live entry of a first-three list) is watched, n
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import pairwise
 
 from chordial_node.boundary.control import StatusAnswer
@@ -18,6 +19,9 @@ from chordial_node.simulation.views import RingView
 
 REDUNDANCY = 3
 """r of the proof."""
+LONGEST_STALL = 0.5
+"""Who is silent for longer may be taken for dead: the proof presumes that nobody is wrongly."""
+LONGEST_LEAVE_US = 60 * MICROSECONDS
 SETTLE_US = 30 * MICROSECONDS
 _WHOLE_RING_EVERY_US = 100_000
 """Of large rings the whole is looked at only so often; each change is looked at by itself."""
@@ -33,6 +37,12 @@ class ZaveChecker(Checker):
         self._whole_at_us = -_WHOLE_RING_EVERY_US
         self.views.on_change.append(self._on_change)
         situation.before_fault.append(self._before_fault)
+        situation.on_stall.append(self._on_stall)
+
+    def _on_stall(self, seconds: float) -> None:
+        if seconds > LONGEST_STALL:
+            end_us = self.world.now_us + int(seconds * MICROSECONDS) + SETTLE_US
+            self._broken_until_us = max(self._broken_until_us, end_us)
 
     def _before_fault(self, hosts: list[Host]) -> None:
         gone = [host.node_id for host in hosts]
@@ -52,7 +62,9 @@ class ZaveChecker(Checker):
         elif self.views.is_forming:
             self.skip("a ring is being formed: not all of its members know it yet")
         elif self.world.now_us < self._broken_until_us:
-            self.skip("a fault took the last live successor of a peer, less than 30 s ago")
+            self.skip(
+                "less than 30 s ago a fault took the last live successor of a peer, or a long stall"
+            )
         else:
             view = self.views.members.get(host.node_id)
             if view is not None:
@@ -156,32 +168,59 @@ class OneOrderedRing(ZaveChecker):
 
 
 class Principals(ZaveChecker):
-    """At least r + 1 members are skipped by no successor list."""
+    """At least r + 1 members are skipped by no successor list.
+
+    It presumes that there were so many, and that no departure took one of too few.
+    """
 
     name = "Principals"
 
+    def __init__(self, situation: Situation) -> None:
+        super().__init__(situation)
+        self._is_founded = False
+        self._lacking_until_us = 0
+        situation.before_leave.append(self._on_leave)
+
+    def _on_leave(self, _host: Host) -> None:
+        if self._count() <= REDUNDANCY + 1:
+            self._lacking_until_us = self.world.now_us + LONGEST_LEAVE_US + SETTLE_US
+
+    def _on_change(self, host: Host) -> None:
+        if len(self.views.members) <= REDUNDANCY:
+            self._is_founded = False
+        has_gone = host.node_id not in self.views.members
+        if has_gone and self._count() <= REDUNDANCY:
+            self._lacking_until_us = self.world.now_us + SETTLE_US
+        super()._on_change(host)
+
     def look_at_whole(self) -> None:
-        """Count members that no list passes over."""
+        """Count them."""
+        principals = self._count()
+        enough = principals > REDUNDANCY
+        lists = [view.successors for view in self.views.members.values()]
+        are_full = all(len(successors) >= REDUNDANCY for successors in lists)
+        self._is_founded = self._is_founded or (enough and are_full)
+        if not self._is_founded:
+            self.skip("there are not yet r + 1 principals since the ring was smaller")
+        elif self.world.now_us < self._lacking_until_us:
+            self.skip("a departure left fewer than r + 1 principals, less than 30 s ago")
+        else:
+            self.check(
+                enough, "{} of {} members are principals", principals, len(self.views.members)
+            )
+
+    def _count(self) -> int:
         members = self.views.members
         order = sorted(members)
         skipped: dict[NodeId, None] = {}
-        place = {node: index for index, node in enumerate(order)}
         for view in members.values():
             extended = (view.host.node_id, *view.successors[:REDUNDANCY])
             for one, other in pairwise(extended):
-                if one not in place or other not in place:
-                    continue
-                index = (place[one] + 1) % len(order)
-                while order[index] != other:
+                index = bisect_right(order, one) % len(order)
+                while between(one, order[index], other):
                     skipped[order[index]] = None
                     index = (index + 1) % len(order)
-        principals = len(order) - len(skipped)
-        self.check(
-            principals >= min(REDUNDANCY + 1, len(order)),
-            "{} of {} members are principals",
-            principals,
-            len(order),
-        )
+        return len(order) - len(skipped)
 
 
 class RingIdeal(Checker):
@@ -243,7 +282,9 @@ class NoFalseDeath(Checker):
 
     def _is_mild(self) -> bool:
         faults = self.world.network.faults
-        return faults.stall <= 0.5 and faults.loss <= 0.01 and faults.reset_per_minute == 0.0
+        return (
+            faults.stall <= LONGEST_STALL and faults.loss <= 0.01 and faults.reset_per_minute == 0.0
+        )
 
     def _on_died(self, host: Host, notice: PeerDied) -> None:
         if self.situation.was_cut:

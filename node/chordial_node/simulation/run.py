@@ -220,8 +220,13 @@ class Simulation:
         """End faults, bring everyone back, and let time pass."""
         self.plan.end()
         self.workload.stop()
-        self.people.stop()
         self._tell("faults end")
+        if self.situation.was_cut:
+            # Two sides accept one Call-ID for the first time at different moments, and the later
+            # one wins the merge: the next refresh of the phone brings its newest binding back.
+            self.people.be_quiet()
+            self.world.run_for(SETTLE_SECONDS)
+        self.people.stop()
         self.world.run_for(SETTLE_SECONDS)
         if not self._wait_for_everyone(SETTLE_SECONDS):
             up, count = len(self.views.members), len(self.population.hosts)

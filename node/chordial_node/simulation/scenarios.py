@@ -148,7 +148,7 @@ class Plan:
                 self.crash([host], silently=self._draws.random() < scenario.silent_part)
             else:
                 self.tell(f"{host.name} leaves")
-                self._situation.change()
+                self._situation.leave(host)
                 self._leaving[host] = None
                 self._world.stop(host, leave=True)
         away_us = exponential_us(self._draws, int(scenario.away_seconds * MICROSECONDS))
@@ -210,6 +210,7 @@ class Plan:
         seconds = self._draws.random() * self._scenario.faults.stall
         up = self._population.running
         if up:
+            self._situation.stall(seconds)
             self._world.stall(self._population.pick(up), seconds)
 
     def _reset_one(self) -> None:

@@ -7,6 +7,7 @@ the storage's own matter.
 from __future__ import annotations
 
 from chordial_node.boundary.control import Get, ValueAnswer
+from chordial_node.simulation.agenda import MICROSECONDS
 from chordial_node.simulation.checkers import Checker
 from chordial_node.simulation.hosts import EPOCH, Host
 from chordial_node.simulation.ledger import Attempt, KeyHistory, Ledger
@@ -121,11 +122,17 @@ def check_seen(
         return
     attempt = history.by_value(answer.value)
     checker.check(
-        attempt is not None and _may_be_seen(attempt, newest),
+        attempt is not None and _may_be_seen(checker, attempt, newest),
         _TOLD,
         *_told(operation.host, answer, history),
     )
 
 
-def _may_be_seen(attempt: Attempt, newest: Attempt) -> bool:
-    return attempt.number >= newest.number or not attempt.is_acknowledged
+def _may_be_seen(checker: Checker, attempt: Attempt, newest: Attempt) -> bool:
+    """Later, or not acknowledged, or as new as the clocks of two owners can tell."""
+    if attempt.number >= newest.number or not attempt.is_acknowledged:
+        return True
+    if checker.situation.is_calm:
+        return False
+    apart_us = int(2.0 * checker.world.network.faults.clock_offset * MICROSECONDS)
+    return attempt.ended_us + apart_us >= newest.begun_us
