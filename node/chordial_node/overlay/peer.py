@@ -22,6 +22,7 @@ from chordial_node.overlay.links import Links
 from chordial_node.overlay.links.link import FIRST_LINK_CODE
 from chordial_node.overlay.messages import (
     ERROR,
+    METHODS,
     Answer,
     Digest,
     DigestDiff,
@@ -277,7 +278,7 @@ class Peer:
             span.end(
                 self._kernel.now,
                 failure,
-                chordial_overlay_method=type(answer).__name__ if failure else _name_of(answer),
+                chordial_overlay_method=METHODS.get(envelope.method, "unknown"),
                 chordial_overlay_hop=hops,
                 chordial_overlay_standin=stand_in,
             )
@@ -306,7 +307,7 @@ class Peer:
             await self._kernel.sleep(pause)
 
     def _tell_lookup(self, request: Request, hops: int, started: float, error: str | None) -> None:
-        method = _name_of(request)
+        method = METHODS[request.CODE]
         seconds = self._kernel.now - started
         self._kernel.emit(LookupFinished(method=method, hops=hops, seconds=seconds, error=error))
 
@@ -388,9 +389,3 @@ def _serves(
 def _takes(kind: type[L], take: Callable[[NodeId, L], None]) -> tuple[int, Take]:
     """Pair a link message's code with what takes it."""
     return kind.CODE, cast(Take, take)
-
-
-def _name_of(message: Message) -> str:
-    """Return the method that a message is of, in lower case: `store`, `path_track`."""
-    name = type(message).__name__.removesuffix("Request").removesuffix("Answer")
-    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name).lstrip("_")

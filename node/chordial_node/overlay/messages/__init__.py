@@ -7,6 +7,7 @@ at 0xF000.
 
 from chordial_node.overlay.messages.codec import (
     MESSAGES,
+    METHODS,
     decode_body,
     decode_frame,
     encode_body,
@@ -80,6 +81,7 @@ __all__ = [
     "ERROR",
     "INITIAL_TTL",
     "MESSAGES",
+    "METHODS",
     "PROTOCOL_VERSION",
     "Answer",
     "Digest",

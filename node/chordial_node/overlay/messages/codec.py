@@ -1,5 +1,7 @@
 """Between messages and bytes: msgpack arrays, fields only ever added at the end."""
 
+import re
+
 import msgspec
 
 from chordial_node.overlay.errors import ErrorCode, OverlayError
@@ -13,6 +15,14 @@ MESSAGES: dict[int, type[Message]] = {
     if isinstance(each, type) and issubclass(each, Message) and each.CODE
 }
 """Every message by its code."""
+
+METHODS: dict[int, str] = {
+    code: re.sub(
+        "(?!^)([A-Z])", r"_\1", message.__name__.removesuffix("Request").removesuffix("Answer")
+    ).lower()
+    for code, message in MESSAGES.items()
+}
+"""The method a code stands for, as logs, spans and metrics name it: `store`, `path_track`."""
 
 _encoder = msgspec.msgpack.Encoder()
 _frame_decoder = msgspec.msgpack.Decoder(list[Envelope])

@@ -1,15 +1,18 @@
 """The envelope, and what every message of the overlay is made of (RFC 6940 §6.3).
 
 A frame is a list of envelopes; an envelope's body stays bytes until its destination, so that a
-forward never decodes it. No behavior belongs here.
+forward never decodes it. The types say what a field may be, so that what is decoded is never out
+of range. No behavior belongs here.
 """
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
-from chordial_node.ids import NodeId
+from chordial_node.config import Port
+from chordial_node.ids import Identifier, NodeId
 from chordial_node.kernel.tracing import Trace
 
 PROTOCOL_VERSION = 1
@@ -17,17 +20,25 @@ INITIAL_TTL = 100
 """RFC 6940 §11.1: the default of initial-ttl."""
 ERROR = 0xFFFF
 
+Natural: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 62)]
+"""A count or a time: adding to it never leaves what msgpack and the disk can hold."""
+Code: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 32)]
+"""A Kind-ID, or any other 32 bits."""
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
+PeerAddress: TypeAlias = tuple[Annotated[str, Meta(max_length=255)], Port]
+"""Host and port that a peer says of itself."""
+
 
 class Envelope(msgspec.Struct, array_like=True):
     """The forwarding header (RFC 6940 §6.3.2) around a body that only its destination decodes."""
 
-    method: int
+    method: Code
     """A message code: a request is odd, its answer one more; 0xF000 and up is ours."""
     transaction: int
     """64 random bits of the origin; a re-sent request keeps them."""
     source: NodeId
     """Who made this envelope."""
-    destination: bytes
+    destination: Identifier
     """A Node-ID or a Resource-ID; `WILDCARD` for link control."""
     to_resource: bool
     """The destination is whoever is responsible for it, not the node of that name."""
@@ -58,11 +69,11 @@ class MemberRecord(msgspec.Struct, array_like=True, frozen=True):
     """What the overlay knows of one peer; merged by the larger (incarnation, rank)."""
 
     node_id: NodeId
-    incarnation: int
+    incarnation: Natural
     rank: int
     name: str
-    overlay_address: tuple[str, int]
-    sip_address: tuple[str, int]
+    overlay_address: PeerAddress
+    sip_address: PeerAddress
     """Its peer-to-peer SIP listener (`sip.peer`)."""
     failure_domain: str
     can_store: bool
@@ -79,11 +90,11 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     exists: bool
     """False: removed (RFC 6940 §7.4.1.3). A value that expired and shrank keeps True, and thereby
     its place in the order: its digest says that the value is gone."""
-    storage_time_ms: int
+    storage_time_ms: Natural
     """Unix time stamped by the owner: max(now, previous + 1)."""
-    expires_at_ms: int
+    expires_at_ms: Natural
     """Absolute, the same on every peer."""
-    keep_until_ms: int
+    keep_until_ms: Natural
     """The greatest expires_at of anything this entry superseded, itself included."""
     acceptor: NodeId
     """The peer that accepted it from outside, proven hop by hop by mutual TLS."""
@@ -114,5 +125,5 @@ class ErrorAnswer(Answer, frozen=True):
     CODE: ClassVar[int] = ERROR
     code: int
     info: str
-    retry_after: float = 0.0
+    retry_after: Seconds = 0.0
     data: bytes = b""

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from chordial_node.ids import NodeId
-from chordial_node.overlay.messages.envelope import Answer, MemberRecord, Request
+from chordial_node.ids import Identifier, NodeId
+from chordial_node.overlay.messages.envelope import Answer, MemberRecord, Natural, Request
 
 
 class JoinRequest(Request, frozen=True):
@@ -17,7 +17,7 @@ class JoinAnswer(Answer, frozen=True):
     """Admitted: the highest incarnation known of the joiner, and the ring around it."""
 
     CODE: ClassVar[int] = 0x10
-    incarnation: int
+    incarnation: Natural
     predecessor: NodeId | None
     successors: tuple[NodeId, ...]
     members: tuple[MemberRecord, ...]
@@ -78,7 +78,7 @@ class RouteQueryRequest(Request, frozen=True):
     """Where would you send this (§6.4.2.4)?"""
 
     CODE: ClassVar[int] = 0x15
-    destination: bytes
+    destination: Identifier
     to_resource: bool
 
 
@@ -94,7 +94,7 @@ class PathTrackRequest(Request, frozen=True):
     """Where would you send this, and how are you (RFC 7851 §4.3)?"""
 
     CODE: ClassVar[int] = 0x27
-    destination: bytes
+    destination: Identifier
     to_resource: bool
 
 

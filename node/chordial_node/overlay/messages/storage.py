@@ -5,14 +5,14 @@ from typing import ClassVar
 import msgspec
 
 from chordial_node.ids import NodeId, ResourceId
-from chordial_node.overlay.messages.envelope import Answer, Entry, Request
+from chordial_node.overlay.messages.envelope import Answer, Code, Entry, Natural, Request
 
 
 class KindData(msgspec.Struct, array_like=True, frozen=True):
     """The entries of one Kind at one Resource-ID, with its generation counter."""
 
-    kind: int
-    generation: int
+    kind: Code
+    generation: Natural
     """In a Store: 0 does not check, else it must equal the current one (§7.4.1.1)."""
     entries: tuple[Entry, ...]
 
@@ -41,8 +41,8 @@ class StoreAnswer(Answer, frozen=True):
 class FetchSpecifier(msgspec.Struct, array_like=True, frozen=True):
     """Which values of one Kind (§7.4.2.1); no keys: all of them."""
 
-    kind: int
-    generation: int = 0
+    kind: Code
+    generation: Natural = 0
     """Nonzero and current: the answer is empty (not modified)."""
     keys: tuple[bytes, ...] = ()
     with_markers: bool = False
@@ -102,7 +102,7 @@ class FindRequest(Request, frozen=True):
 
     CODE: ClassVar[int] = 0x0D
     resource: ResourceId
-    kinds: tuple[int, ...]
+    kinds: tuple[Code, ...]
 
 
 class FindAnswer(Answer, frozen=True):
@@ -116,8 +116,8 @@ class ReplicaItem(msgspec.Struct, array_like=True, frozen=True):
     """One entry with its place."""
 
     resource: ResourceId
-    kind: int
-    generation: int
+    kind: Code
+    generation: Natural
     entry: Entry
 
 

@@ -19,6 +19,7 @@ from chordial_node.overlay.links import Links
 from chordial_node.overlay.messages import (
     ERROR,
     INITIAL_TTL,
+    METHODS,
     Answer,
     Envelope,
     ErrorAnswer,
@@ -289,7 +290,7 @@ class Requests:
         pending.span.end(
             self._kernel.now,
             error,
-            chordial_overlay_method=pending.method,
+            chordial_overlay_method=METHODS[pending.method],
             chordial_overlay_sends=pending.sends,
         )
 
