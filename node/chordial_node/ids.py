@@ -1,16 +1,20 @@
 """Identifiers of the overlay: 16 big-endian bytes that order like the numbers they stand for.
 
-RFC 6940 §10.1 and §10.2. A `NewType` of bytes, because bisect and msgspec take bytes as they are.
-Ring arithmetic lives here and nowhere else; nothing that knows a peer or a message belongs here.
+RFC 6940 §10.1 and §10.2. A `NewType` of bytes, because bisect and msgspec take bytes as they are;
+what msgspec decodes has the right length, or is refused. Ring arithmetic lives here and nowhere
+else; nothing that knows a peer or a message belongs here.
 """
 
 import hashlib
-from typing import NewType
+from typing import Annotated, NewType, TypeAlias
 
-NodeId = NewType("NodeId", bytes)
-ResourceId = NewType("ResourceId", bytes)
+from msgspec import Meta
 
 ID_LENGTH = 16
+Identifier: TypeAlias = Annotated[bytes, Meta(min_length=ID_LENGTH, max_length=ID_LENGTH)]
+NodeId = NewType("NodeId", Identifier)
+ResourceId = NewType("ResourceId", Identifier)
+
 RING_SIZE = 1 << (8 * ID_LENGTH)
 WILDCARD = NodeId(b"\xff" * ID_LENGTH)
 """Consumed by whoever receives it, never forwarded (RFC 6940 §6.1.1): link control uses it."""

@@ -7,8 +7,10 @@ span is one shared object that does nothing. No OpenTelemetry type belongs here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from chordial_node.boundary.notices import SpanEnded
 
@@ -18,10 +20,9 @@ Attribute = str | int | float | bool
 class Trace(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The context of a sampled trace, as it travels in an envelope; None stands for unsampled."""
 
-    trace_id: bytes
-    """16 bytes."""
-    span_id: bytes
-    """8 bytes: the parent of what the receiver does."""
+    trace_id: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    span_id: Annotated[bytes, Meta(min_length=8, max_length=8)]
+    """The parent of what the receiver does."""
 
     @property
     def traceparent(self) -> bytes:

@@ -7,7 +7,7 @@ a range is compared, and with whom, is decided in `repair.py`, `handover.py` and
 
 import msgspec
 
-from chordial_node.ids import ID_LENGTH, NodeId, ResourceId
+from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.messages import (
@@ -122,8 +122,7 @@ class Exchange:
     async def answer(self, request: RangeDigestRequest, source: NodeId) -> RangeDigestAnswer:
         """Answer a peer that compares a range with ours."""
         buckets = len(request.digests)
-        is_right_number = 0 < buckets <= BUCKETS and buckets & (buckets - 1) == 0
-        if not is_right_number or not len(request.after) == len(request.last) == ID_LENGTH:
+        if not 0 < buckets <= BUCKETS or buckets & (buckets - 1):
             reason = f"{buckets} digests: a power of two up to {BUCKETS} is wanted"
             raise OverlayError(ErrorCode.INVALID_MESSAGE, reason)
         owner: bytes = request.last

@@ -74,8 +74,8 @@ def _check_form(request: StoreRequest) -> None:
                 raise _invalid(f"{kind.name}: the key is longer than {MAX_KEY_LENGTH} bytes")
             if len(entry.precedence) not in (0, PRECEDENCE_LENGTH):
                 raise _invalid(f"{kind.name}: a precedence has {PRECEDENCE_LENGTH} bytes or none")
-            if len(entry.acceptor) != 16 or entry.digest:
-                raise _invalid(f"{kind.name}: an accepting peer is needed, a digest is not")
+            if entry.digest:
+                raise _invalid(f"{kind.name}: only a marker has a digest")
             if entry.value and not entry.exists:
                 raise _invalid(f"{kind.name}: what does not exist has no value")
 

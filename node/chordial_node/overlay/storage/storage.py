@@ -277,8 +277,6 @@ class Storage:
         return await self._exchange.answer(request, context.source)
 
     def _check_responsible(self, resource: ResourceId, context: RequestContext) -> None:
-        if len(resource) != ID_LENGTH:
-            raise OverlayError(ErrorCode.INVALID_MESSAGE, "a Resource-ID has 16 bytes")
         if not context.stand_in and not self._ring.is_responsible_for(resource):
             reason = f"this peer is not responsible for {resource.hex()}"
             raise OverlayError(ErrorCode.NOT_FOUND, reason, retry_after=0.2)
