@@ -249,6 +249,28 @@ def test_a_death_that_is_told_sends_what_waits_past_the_dead() -> None:
     assert asked.source == node(40)
 
 
+def test_a_way_around_that_has_no_room_leaves_the_request_where_it_is() -> None:
+    wire = Wire()
+    known = [node(number) for number in (10, 30, 40)]
+    one, slow, full = (Station(each, known, config_of(each, link_queue=1)) for each in known)
+    for station in (one, slow, full):
+        station.serves = at_once
+        wire.add(station)
+    for peer in known[1:]:
+        Asked(wire, one, peer, PingRequest(), to_resource=False)
+        wire.run(0.1)
+    wire.stuck.append(full.own)
+    for _ in range(2):  # one that is being written, and one that waits
+        Asked(wire, one, full.own, PingRequest(), to_resource=False)
+    slow.serves = after(slow, 30.0)
+    Asked(wire, one, AT, FETCH, to_resource=True)
+    wire.run(0.9)
+    assert one.kernel.counters.requests_resent == 0
+    wire.cut(one.own, slow.own)
+    wire.run(0.01)
+    assert one.kernel.counters.requests_resent == 1
+
+
 def patience() -> tuple[Kernel, Patience]:
     kernel = Kernel(Random(1))
     links = Links(kernel, config_of(node(1)), node(1), Table(node(1)))

@@ -211,8 +211,6 @@ class Requests:
             self._fail(pending, OverlayError(ErrorCode.NOT_FOUND, reason))
 
     def _send(self, pending: _Pending, hop: NodeId, rule: str) -> bool:
-        self._stop(pending)
-        pending.hop = hop
         pending.tried.append(hop)
         pending.sends += 1
         if pending.sends == 1:
@@ -230,11 +228,17 @@ class Requests:
             hops=0,
             body=pending.body,
         )
+        self._wait_for(pending, hop)
+        return self._routing.send(envelope, hop, rule)
+
+    def _wait_for(self, pending: _Pending, hop: NodeId) -> None:
+        """Wait for the answer by way of one next hop, and for no other any more."""
+        self._stop(pending)
+        pending.hop = hop
         self._by_hop.setdefault(hop, {})[pending.transaction] = pending
         if hop != self._own:
             seconds = self._patience.seconds(pending.method, hop, pending.sends)
             pending.timer = self._kernel.after(seconds, lambda: self._on_slow(pending))
-        return self._routing.send(envelope, hop, rule)
 
     def _on_slow(self, pending: _Pending) -> None:
         """Try the next candidate, if there is another and the budget allows."""
@@ -252,8 +256,7 @@ class Requests:
             self._kernel.counters.requests_resent += 1
             return
         pending.sends += 1
-        seconds = self._patience.seconds(pending.method, hop, pending.sends)
-        pending.timer = self._kernel.after(seconds, lambda: self._on_slow(pending))
+        self._wait_for(pending, hop)
 
     def _next_candidate(self, pending: _Pending, hop: NodeId) -> tuple[NodeId, str] | None:
         """Return another way: one not tried yet, or what the table says by now."""
