@@ -207,6 +207,10 @@ class Peer:
         """Return the peer, alive or not, whose Node-ID begins so."""
         return self.table.find(prefix)
 
+    def round_trip(self, node: NodeId) -> float:
+        """Return the smoothed round trip to a peer in seconds, a cautious guess without a link."""
+        return self.links.round_trip(node).srtt
+
     def doubt(self, node: NodeId, reason: str) -> None:
         """Tell the failure detector that a peer did not answer in time."""
         record = self.table.get(node)

@@ -84,6 +84,7 @@ class Branch:
         if self.is_over:
             return
         self._close(None, reason)
+        self._go_past_the_peer()
         self._was_cancelled = True
         if self._transaction is not None and self._fork.method == b"INVITE":
             self._transaction.send_cancel()
@@ -110,6 +111,7 @@ class Branch:
         if self.is_over:
             return
         self._close(None, reason)
+        self._go_past_the_peer()
         timed_out = self.node is None and not transaction.flow.is_dead
         self._fork.on_no_answer(self, REQUEST_TIMEOUT if timed_out else NO_WAY)
 
@@ -119,6 +121,17 @@ class Branch:
         if response.status > 100 and not self.is_over and not self._was_cancelled:
             self._arm_ring()
             self._fork.on_provisional(response)
+
+    def _go_past_the_peer(self) -> None:
+        """Let the device be tried without the peer, where that can be.
+
+        Not after a 100: then it has the request already, and would take the second for a loop.
+        """
+        if self.has_provisional or self._way.instead is None:
+            return
+        way = self._way.instead()
+        if way is not None:
+            self.group.insert(0, way)
 
     # time ---------------------------------------------------------------------------------------
 

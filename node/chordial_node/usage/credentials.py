@@ -63,6 +63,9 @@ class Overlay(Protocol):
     def find_node(self, prefix: bytes) -> NodeId | None:
         """Return the peer, alive or not, whose Node-ID begins so; None when none is known."""
 
+    def round_trip(self, node: NodeId) -> float:
+        """Return the smoothed round trip to a peer in seconds."""
+
     def doubt(self, node: NodeId, reason: str) -> None:
         """Tell the failure detector that a peer did not answer in time."""
 

@@ -6,6 +6,9 @@ follows from its answers decided in `fork.py`.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
 
 from chordial_node.boundary.events import Address
 from chordial_node.config import ListenerConfig, Transport
@@ -21,6 +24,10 @@ from chordial_node.usage.location import Location
 from chordial_node.usage.sides import Sides, Way, contact_address, transport_of
 
 MOST_BRANCHES = 10
+HOP_SECONDS = 1.0
+"""How long another peer's 100 may take, connecting included (sip.md 8)."""
+HOP_ROUND_TRIPS = 5
+"""The same in round trips, if that is longer."""
 
 
 class Delivery:
@@ -87,18 +94,22 @@ class Delivery:
     def to_peer(self, node: NodeId) -> Way | None:
         """Return the way to another peer, for a request whose Route goes on from there."""
         address = self._overlay.sip_address(node)
-        return None if address is None else Way(self._flows.to_peer(node, address))
+        if address is None:
+            return None
+        return Way(self._flows.to_peer(node, address), life_seconds=self._life_seconds(node))
 
     # what the ring is asked for -------------------------------------------------------------------
 
     async def to_side(self, side: SideToken, trace: Trace | None) -> Way | None:
         """Return the way to the phone side of a call, or None."""
         is_own = self._sides.node_of(side) == self._own
-        if is_own and (flow := self._flow_of(side)) is not None:
+        held = None if side.device == NO_DEVICE else self._held(side.resource, side.device)
+        flow = self._flow_of(side) if is_own else None
+        if flow is not None and (held is None or not _has_moved(flow, held.flow)):
             return Way(flow, side=side)
+        if held is not None:
+            return held
         if side.device != NO_DEVICE:
-            if (way := self._held(side.resource, side.device)) is not None:
-                return way
             found = (await self._location.find(side.resource, trace)).get(side.device)
             if found is not None:
                 return _unchanged(self.way_to(side.resource, found))
@@ -149,9 +160,18 @@ class Delivery:
         address = self._overlay.sip_address(node) if self._overlay.is_alive(node) else None
         if address is None:
             return None
-        flow = self._flows.to_peer(node, address)
-        device = DeviceToken(resource, binding.device)
-        return Way(flow, binding.registration.contact, device)
+        registration = binding.registration
+        is_direct = registration.reach == DIRECT
+        return Way(
+            self._flows.to_peer(node, address),
+            registration.contact,
+            DeviceToken(resource, binding.device),
+            life_seconds=self._life_seconds(node),
+            instead=partial(self._direct, resource, binding) if is_direct else None,
+        )
+
+    def _life_seconds(self, node: NodeId) -> float:
+        return max(HOP_SECONDS, HOP_ROUND_TRIPS * self._overlay.round_trip(node))
 
     def _direct(self, resource: ResourceId, binding: Binding) -> Way | None:
         """(c): the contact's own address, which was the source of the REGISTER."""
@@ -222,6 +242,11 @@ def _target(binding: Binding) -> Address:
     return contact_address(contact) if isinstance(contact, SipUri) else registration.remote
 
 
+def _has_moved(before: Flow, now: Flow) -> bool:
+    """Tell whether a phone's datagrams come from elsewhere by now: its NAT has rebound."""
+    return not before.is_reliable and not now.is_reliable and now.used_at > before.used_at
+
+
 def _unchanged(way: Way | None) -> Way | None:
     """The same way for a request whose Request-URI stands already: in a dialog, or by a peer."""
-    return way and Way(way.flow, None, way.device, way.path, way.side)
+    return way and msgspec.structs.replace(way, uri=None, instead=None)

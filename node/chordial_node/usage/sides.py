@@ -6,7 +6,7 @@ also, when another follows. What is left names the next peer, what was popped la
 deliver to. How a side is reached is decided in `delivery.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -48,8 +48,10 @@ class Way(msgspec.Struct, frozen=True):
     path: tuple[bytes, ...] = ()
     side: SideToken | None = None
     """To a phone: its side of the call."""
-    life_seconds: float = 1.0
+    life_seconds: float = 0.0
     """Between peers: how long the 100 may take."""
+    instead: Callable[[], "Way | None"] | None = None
+    """What to try when the peer itself does not answer."""
 
 
 class Routed(msgspec.Struct, frozen=True):

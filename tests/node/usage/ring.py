@@ -37,6 +37,7 @@ class SharedRing:
         self.addresses: dict[NodeId, Address] = {}
         self.dead: list[NodeId] = []
         self.is_silent = False
+        self.round_trip = 0.002
         self.stores = 0
         self.fetches = 0
 
@@ -161,6 +162,9 @@ class FakePeer:
 
     def find_node(self, prefix: bytes) -> NodeId | None:
         return next((each for each in self._shared.addresses if each.startswith(prefix)), None)
+
+    def round_trip(self, node: NodeId) -> float:
+        return self._shared.round_trip
 
     def doubt(self, node: NodeId, reason: str) -> None:
         self.doubted.append(node)

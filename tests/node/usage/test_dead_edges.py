@@ -1,5 +1,7 @@
 """Phones that move and peers that die (sip.md 1, 2, 8, 9 and the flows of a dead edge)."""
 
+import pytest
+
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
 from tests.node.usage.phone import Phone
@@ -7,7 +9,7 @@ from tests.node.usage.rig import Wire
 from tests.node.usage.test_call_flow import BOB, Pair
 
 
-def three(tcp: bool = True) -> Pair:
+def three(tcp: bool = True, *, direct: bool = True) -> Pair:
     pair = Pair.__new__(Pair)
     pair.wire = Wire(3)
     for user in ("alice", "bob"):
@@ -20,6 +22,8 @@ def three(tcp: bool = True) -> Pair:
         sent_by="192.168.1.20:5060",
     )
     pair.bob = Phone(pair.wire, "bob", ("10.0.0.9", 33020), edge=1, tcp=tcp)
+    if not direct:
+        pair.bob.contact = b"sip:bob@192.168.0.9:5060"
     pair.alice.register()
     pair.bob.register()
     return pair
@@ -196,13 +200,7 @@ def test_a_caller_that_moved_while_its_edge_lives() -> None:
 
 
 def test_a_new_call_skips_an_edge_known_dead() -> None:
-    pair = three(tcp=False)
-    pair.bob.contact = b"sip:bob@192.168.0.9:5060"
-    pair.bob.sent_by = b"192.168.0.9:5060"
-    pair.bob.register()
-    pair.bob.register(
-        call_id=b"r-bob", expires=0, contact=b"Contact: <sip:bob@10.0.0.9:33020>;expires=0"
-    )
+    pair = three(tcp=False, direct=False)
     pair.wire.kill(1)
     pair.alice.call(BOB)
     assert pair.alice.statuses(b"INVITE")[-1] == 480
@@ -219,7 +217,7 @@ def test_a_new_call_reaches_a_direct_phone_of_a_dead_edge() -> None:
 
 
 def test_no_100_within_a_second_fails_the_branch_and_tells_the_detector() -> None:
-    pair = three()
+    pair = three(direct=False)
     pair.wire.kill(1, is_known=False)
     pair.alice.call(BOB, wait=0.9)
     assert pair.alice.statuses(b"INVITE")[-1] == 100
@@ -228,8 +226,38 @@ def test_no_100_within_a_second_fails_the_branch_and_tells_the_detector() -> Non
     assert pair.caller_edge.peer.doubted == [pair.wire.edges[1].own]
 
 
+def test_a_peer_that_is_far_away_is_given_five_round_trips() -> None:
+    pair = three(direct=False)
+    pair.wire.shared.round_trip = 0.4
+    pair.wire.kill(1, is_known=False)
+    pair.alice.call(BOB, wait=1.9)
+    assert pair.alice.statuses(b"INVITE")[-1] == 100
+    pair.wire.run(0.3)
+    assert pair.alice.statuses(b"INVITE")[-1] == 480
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_direct_phone_is_reached_past_a_peer_that_does_not_answer(tcp: bool) -> None:
+    """sip.md 2: (b) has failed, (c) is left."""
+    pair = three(tcp=tcp)
+    pair.wire.kill(1, is_known=False)
+    pair.alice.call(BOB, wait=1.3)
+    [invite] = pair.bob.requests(b"INVITE")
+    pair.bob.edge = 0
+    pair.bob.reply(invite, 200)
+    assert pair.alice.answer(b"INVITE").status == 200
+
+
+def test_a_silent_phone_is_not_tried_past_its_peer() -> None:
+    """Its edge says 408: no other way leads to it."""
+    pair = three(tcp=False)
+    pair.alice.call(BOB, wait=40.0)
+    assert len({each.via.branch for each in pair.bob.requests(b"INVITE")}) == 1
+    assert pair.alice.statuses(b"INVITE")[-1] == 408
+
+
 def test_a_branch_without_a_1xx_ends_with_its_peer() -> None:
-    pair = three()
+    pair = three(direct=False)
     pair.wire.kill(1, is_known=False)
     pair.alice.call(BOB, wait=0.1)
     pair.wire.learn_death(1)
@@ -390,6 +418,21 @@ def test_a_symmetric_nat_is_reached_by_its_own_flow_alone() -> None:
     alice.send(alice.within_call(b"BYE", invite, answer, as_caller=True))
     wire.run()
     assert len(rebound.requests(b"BYE")) == 1
+
+
+def test_a_phone_whose_nat_has_rebound_is_reached_where_it_speaks_from() -> None:
+    """Its next REGISTER names the new port; the old flow need not be found dead first."""
+    pair = three()
+    invite, answer = pair.answer()
+    del pair.wire.phones[pair.alice.remote]
+    pair.alice.remote = ("198.51.100.7", 40999)
+    pair.wire.phones[pair.alice.remote] = pair.alice
+    pair.alice.register()
+    pair.bob.send(pair.bob.within_call(b"BYE", invite, answer, as_caller=False))
+    pair.wire.run()
+    [bye] = pair.alice.requests(b"BYE")
+    pair.alice.reply(bye, 200)
+    assert pair.bob.answer(b"BYE").status == 200
 
 
 def _flow(wire: Wire) -> Flow:
