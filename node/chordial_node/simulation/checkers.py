@@ -48,6 +48,7 @@ class Situation:
         self.population = population
         self.views = views
         self.world = population.world
+        self.world.on_end.append(self._on_end)
         self.is_calm = False
         """No fault of any kind was, or will be, part of this run."""
         self.was_cut = False
@@ -57,10 +58,14 @@ class Situation:
         """When a process started or ended last, for whatever reason."""
         self.before_fault: list[Callable[[list[Host]], None]] = []
         """Called before hosts are made to fail together."""
-        self.before_leave: list[Callable[[Host], None]] = []
-        """Called before a host is asked to leave."""
+        self.leaving: dict[Host, None] = {}
+        """Hosts that were asked to leave and have not ended yet."""
         self.on_stall: list[Callable[[float], None]] = []
         """Called with the seconds of each stall, as it begins."""
+
+    def _on_end(self, host: Host) -> None:
+        self.leaving.pop(host, None)
+        self.change()
 
     def fault(self, hosts: list[Host]) -> None:
         """Note that hosts are about to fail together."""
@@ -85,8 +90,7 @@ class Situation:
     def leave(self, host: Host) -> None:
         """Note that a host is about to be asked to leave."""
         self.change()
-        for about in self.before_leave:
-            about(host)
+        self.leaving[host] = None
 
     def change(self) -> None:
         """Note that a process starts or ends."""

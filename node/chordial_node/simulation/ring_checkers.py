@@ -21,7 +21,6 @@ REDUNDANCY = 3
 """r of the proof."""
 LONGEST_STALL = 0.5
 """Who is silent for longer may be taken for dead: the proof presumes that nobody is wrongly."""
-LONGEST_LEAVE_US = 60 * MICROSECONDS
 SETTLE_US = 30 * MICROSECONDS
 _WHOLE_RING_EVERY_US = 100_000
 """Of large rings the whole is looked at only so often; each change is looked at by itself."""
@@ -179,11 +178,6 @@ class Principals(ZaveChecker):
         super().__init__(situation)
         self._is_founded = False
         self._lacking_until_us = 0
-        situation.before_leave.append(self._on_leave)
-
-    def _on_leave(self, _host: Host) -> None:
-        if self._count() <= REDUNDANCY + 1:
-            self._lacking_until_us = self.world.now_us + LONGEST_LEAVE_US + SETTLE_US
 
     def _on_change(self, host: Host) -> None:
         if len(self.views.members) <= REDUNDANCY:
@@ -202,6 +196,8 @@ class Principals(ZaveChecker):
         self._is_founded = self._is_founded or (enough and are_full)
         if not self._is_founded:
             self.skip("there are not yet r + 1 principals since the ring was smaller")
+        elif self.situation.leaving and not enough:
+            self.skip("a peer that leaves is passed over already")
         elif self.world.now_us < self._lacking_until_us:
             self.skip("a departure left fewer than r + 1 principals, less than 30 s ago")
         else:
@@ -316,24 +312,33 @@ class NoFalseDeath(Checker):
 
 
 class OneFormation(Checker):
-    """Two formations of one overlay never both complete."""
+    """Two formations of one overlay never both complete.
+
+    Who forms a ring says so when a majority of the founders has its place in it.
+    """
 
     name = "OneFormation"
 
     def __init__(self, situation: Situation) -> None:
         super().__init__(situation)
-        self._formed: dict[tuple[NodeId, ...], int] = {}
+        self._lives: dict[Host, int] = {}
+        """The life in which each member of a complete formation took its place."""
         self.world.listen(RingFormed, self._on_formed)
 
     def _on_formed(self, host: Host, notice: RingFormed) -> None:
         others = [
-            view.host
-            for node, view in self.views.members.items()
-            if node not in notice.members and view.host.process is not None
+            other.name
+            for other, life in self._lives.items()
+            if other.process is not None
+            and other.lives == life
+            and other.node_id not in notice.members
         ]
         self.check(
             not others,
-            "{} forms a ring without {}, which is in one",
+            "{} forms a ring without {}, who are in one that was formed before",
             host.name,
             others,
         )
+        for node in notice.members:
+            member = self.situation.population.by_node[node]
+            self._lives[member] = member.lives

@@ -14,6 +14,7 @@ from chordial_node.boundary.control import AskStatus, AskTrace, StatusAnswer
 from chordial_node.config import NodeConfig
 from chordial_node.core import Core
 from chordial_node.ids import NodeId
+from chordial_node.simulation.agenda import MICROSECONDS
 from chordial_node.simulation.call_checkers import (
     CallChecker,
     CalmCall,
@@ -82,6 +83,8 @@ CHECKERS: tuple[type[Checker], ...] = (
 )
 SETTLE_SECONDS = 60.0
 _JOIN_LIMIT_SECONDS = 120.0
+_QUIET_LIMIT_SECONDS = 200.0
+"""A leave that began before the faults ended may take a minute, a start after it some seconds."""
 _LOOK_LIMIT_SECONDS = 90.0
 _MOST_LOOKERS = 50
 
@@ -206,9 +209,9 @@ class Simulation:
         self.people.start()
         self.plan.begin(self._seconds)
         step = max(1.0, self._seconds / 20.0)
-        end_us = self.world.now_us + int(self._seconds * 1_000_000)
+        end_us = self.world.now_us + int(self._seconds * MICROSECONDS)
         while self.world.now_us < end_us:
-            self.world.run_until_us(min(end_us, self.world.now_us + int(step * 1_000_000)))
+            self.world.run_until_us(min(end_us, self.world.now_us + int(step * MICROSECONDS)))
             tally = self.workload.tally
             self._tell(
                 f"{len(self.views.members)} in the ring; {tally.lookups} lookups, "
@@ -228,6 +231,7 @@ class Simulation:
             self.world.run_for(SETTLE_SECONDS)
         self.people.stop()
         self.world.run_for(SETTLE_SECONDS)
+        self.world.run_until(self._has_been_quiet, _QUIET_LIMIT_SECONDS)
         if not self._wait_for_everyone(SETTLE_SECONDS):
             up, count = len(self.views.members), len(self.population.hosts)
             self._complain("Join", f"only {up} of {count} are in the ring after the faults")
@@ -293,6 +297,10 @@ class Simulation:
     def _wait_for_everyone(self, limit: float) -> bool:
         count = len(self.population.hosts)
         return self.world.run_until(lambda: len(self.views.members) == count, limit)
+
+    def _has_been_quiet(self) -> bool:
+        quiet_us = self.world.now_us - self.situation.last_change_us
+        return quiet_us >= int(SETTLE_SECONDS * MICROSECONDS)
 
     def _judge(self, operation: Operation) -> None:
         for checker in self.checkers:

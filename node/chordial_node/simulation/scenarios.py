@@ -93,8 +93,8 @@ class Plan:
         self._situation = situation
         self._draws = Draws(self._world.seed ^ 0x706C616E)
         self._is_running = False
-        self._starting: dict[Host, None] = {}
-        self._leaving: dict[Host, None] = {}
+        self._has_ended = False
+        self._world.on_end.append(self._on_end)
 
     # the beginning
 
@@ -125,6 +125,7 @@ class Plan:
     def end(self) -> None:
         """End all faults and bring every host back."""
         self._is_running = False
+        self._has_ended = True
         world = self._world
         world.network.faults = msgspec.structs.replace(
             world.network.faults, loss=0.0, stall_per_minute=0.0, reset_per_minute=0.0
@@ -132,6 +133,10 @@ class Plan:
         self._heal()
         for host in self._population.down:
             self._start_after(host, int(self._draws.random() * 2.0 * MICROSECONDS))
+
+    def _on_end(self, host: Host) -> None:
+        if self._has_ended:
+            self._start_after(host, MICROSECONDS)
 
     # lives
 
@@ -149,16 +154,14 @@ class Plan:
             else:
                 self.tell(f"{host.name} leaves")
                 self._situation.leave(host)
-                self._leaving[host] = None
                 self._world.stop(host, leave=True)
         away_us = exponential_us(self._draws, int(scenario.away_seconds * MICROSECONDS))
         self._after_us(1_000_000 + away_us, lambda: self._next_life(host))
 
     def _next_life(self, host: Host) -> None:
-        if host in self._leaving and host.process is not None:
+        if host in self._situation.leaving:
             self._after_us(_LEAVING_US, lambda: self._next_life(host))
             return
-        self._leaving.pop(host, None)
         self._start(host)
         if self._is_running:
             self._live(host)
@@ -232,12 +235,9 @@ class Plan:
         self._after_us(exponential_us(self._draws, int(60 * MICROSECONDS / per_minute)), again)
 
     def _start_after(self, host: Host, us: int) -> None:
-        if host not in self._starting:
-            self._starting[host] = None
-            self._after_us(us, lambda: self._start(host))
+        self._after_us(us, lambda: self._start(host))
 
     def _start(self, host: Host) -> None:
-        self._starting.pop(host, None)
         if host.process is None:
             self.tell(f"{host.name} starts{' again' if host.lives else ''}")
             self._situation.change()
