@@ -63,11 +63,12 @@ class Handover:
             reason = "the range could not be handed over in time: the disk is kept"
             self._kernel.emit(RangeDegraded(reason=reason))
             return 0
+        taker = self._ring.successors[0]
         await self._give(own_range, is_in_step=True)
         entries = sum(
             len(self._values.entries(*place)) for place in self._values.places(*own_range)
         )
-        self._kernel.emit(RangeHandedOver(to=self._ring.successors[0], entries=entries))
+        self._kernel.emit(RangeHandedOver(to=taker, entries=entries))
         return entries
 
     async def _give(self, own_range: tuple[bytes, bytes], *, is_in_step: bool = False) -> bool:

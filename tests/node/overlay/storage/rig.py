@@ -113,6 +113,8 @@ class Peer:
         self.disk: dict[bytes, bytes] = {}
         self.disk_fails = False
         self.silent = False
+        self.scripted: Callable[[Message], Answer | None] = lambda request: None
+        """What it answers instead of its storage."""
         self.boots = 0
         self.boot()
 
@@ -171,6 +173,9 @@ class Peer:
         """Answer as the peer that dispatches requests would."""
         context = RequestContext(source=source, trace=None, hops=1, stand_in=False)
         storage = self.storage
+        scripted = self.scripted(request)
+        if scripted is not None:
+            return scripted
         try:
             match request:
                 case StoreRequest():

@@ -4,7 +4,7 @@ import pytest
 
 from chordial_node.boundary.notices import RangeDegraded, RangeHandedOver
 from chordial_node.overlay.errors import ErrorCode, OverlayError
-from chordial_node.overlay.messages import Answer
+from chordial_node.overlay.messages import Answer, Message, RangeDigestRequest
 from tests.node.overlay.storage.rig import Peers, resource_before, settled
 
 
@@ -46,6 +46,20 @@ def test_a_handover_survives_the_death_of_a_taker() -> None:
     peers.crash(2)
     peers.arrange(0, 3, 4)
     assert peers.values(resource) == [b"value"]
+
+
+def test_a_handover_is_done_though_the_taker_dies_at_its_end() -> None:
+    peers = settled(2)
+    peers.store(resource_before(peers, 1), peers.writer())
+
+    def die_at_the_last_word(request: Message) -> None:
+        if isinstance(request, RangeDigestRequest) and request.sets == ((peers.ids[0],),):
+            peers[1].ring.successors = []
+
+    peers[0].scripted = die_at_the_last_word
+    assert hand_over(peers, 1) == 1
+    (told,) = peers[1].told(RangeHandedOver)
+    assert told.to == peers.ids[0]
 
 
 def test_after_a_handover_stores_are_refused() -> None:
