@@ -156,10 +156,8 @@ class RangeDigestAnswer(Answer, frozen=True):
     CODE: ClassVar[int] = 0xF004
     buckets: tuple[int, ...]
     items: tuple[ReplicaItem, ...]
-    is_whole: bool = True
-    """False: there is more in these buckets than fits; ask again from `covered` on."""
     covered: bytes = b""
-    """The part up to here was compared; empty: all of it."""
+    """The part up to here was compared: ask again from there; empty: all of it."""
     is_complete: bool = False
     """Who answers owns all of this range in step, or did until it ceded it."""
     in_step: bool = False

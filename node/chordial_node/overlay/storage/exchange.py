@@ -7,7 +7,7 @@ a range is compared, and with whom, is decided in `repair.py`, `handover.py` and
 
 import msgspec
 
-from chordial_node.ids import NodeId, ResourceId
+from chordial_node.ids import NodeId, ResourceId, between
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.messages import (
@@ -115,8 +115,10 @@ class Exchange:
         answer = answered.answer
         if not isinstance(answer, RangeDigestAnswer):
             raise OverlayError(ErrorCode.INVALID_MESSAGE, "no answer to a range's digests")
-        if any(bucket >= len(digests) for bucket in answer.buckets):
+        if not all(0 <= bucket < len(digests) for bucket in answer.buckets):
             raise OverlayError(ErrorCode.INVALID_MESSAGE, "a bucket that was not asked for")
+        if answer.covered and not between(after, answer.covered, last):
+            raise OverlayError(ErrorCode.INVALID_MESSAGE, "a part that was not asked for")
         return answer
 
     async def answer(self, request: RangeDigestRequest, source: NodeId) -> RangeDigestAnswer:
@@ -141,7 +143,6 @@ class Exchange:
         return RangeDigestAnswer(
             buckets=differing,
             items=page.items,
-            is_whole=not page.covered,
             covered=page.covered,
             is_complete=is_complete,
             in_step=self._ranges.in_step,

@@ -1,8 +1,16 @@
 """Repair and strays: every range comes in step again, and nothing is silently dropped."""
 
-from chordial_node.boundary.notices import RangeInStep
-from chordial_node.ids import NodeId, ResourceId
-from chordial_node.overlay.messages import RangeDigestRequest, ReplicateRequest
+import pytest
+
+from chordial_node.boundary.notices import ProcedureFaulted, RangeInStep
+from chordial_node.ids import ResourceId
+from chordial_node.overlay.messages import (
+    Answer,
+    Message,
+    RangeDigestAnswer,
+    RangeDigestRequest,
+    ReplicateRequest,
+)
 from tests.node.overlay.storage.rig import Peers, resource_before, settled
 
 
@@ -73,6 +81,32 @@ def test_a_ring_in_step_is_quiet() -> None:
     spent = [request for _, _, request in peers.messages[before:]]
     assert all(isinstance(request, RangeDigestRequest) for request in spent)
     assert len(spent) / 5 / 10 <= 2.8
+
+
+@pytest.mark.parametrize(("buckets", "is_stuck"), [((), True), ((-1000,), False), ((9999,), False)])
+def test_a_peer_that_answers_nonsense_holds_nobody_up(
+    buckets: tuple[int, ...], is_stuck: bool
+) -> None:
+    peers = settled(3)
+
+    def nonsense(request: Message) -> Answer | None:
+        if not isinstance(request, RangeDigestRequest):
+            return None
+        return RangeDigestAnswer(buckets, (), covered=request.after if is_stuck else b"")
+
+    peers[2].scripted = nonsense
+    peers.store(resource_before(peers, 1), peers.writer())
+    before = len(peers.messages)
+    peers.run(30.0)
+    asked = [
+        request
+        for source, node, request in peers.messages[before:]
+        if (source, node) == (peers.ids[1], peers.ids[2])
+        and isinstance(request, RangeDigestRequest)
+    ]
+    assert 1 <= len(asked) < 40
+    assert not peers[1].told(ProcedureFaulted)
+    assert are_equal(peers, 1, 0)
 
 
 def test_a_large_range_moves_in_bounded_messages() -> None:
@@ -146,10 +180,8 @@ def test_a_stray_is_offered_to_an_owner_that_never_had_it() -> None:
     peers.arrange(0, 3, 4, 5)
     peers.run(40.0)
     peers.restart(2)
-    stand_in: list[NodeId] = [peers.ids[0], peers.ids[2], *peers.ids[3:]]
     peers.restart(1, blank=True)
     peers.arrange(*range(6))
-    assert len(stand_in) == 5
     peers.run(60.0)
     assert peers.values(resource) == [b"only here"]
 
