@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -106,6 +108,19 @@ class LocalFleet:
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([name, f"{name}pw"] for name in names)
         self.command("users", "import", str(path), timeout=120.0)
+
+
+def free_port() -> int:
+    """Return a port that nobody uses on UDP and TCP, and that the system gives to nobody else."""
+    for port in random.sample(range(20_000, 30_000), 200):
+        try:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return port
+    raise AssertionError("no free port between 20000 and 30000")
 
 
 def wait_for(what: Callable[[], T | None], limit: float = 30.0, pause: float = 0.05) -> T:

@@ -1,7 +1,6 @@
 """SIPp as the tests use it: one run, its counts, its process ended by id."""
 
 import csv
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.integration.rig import SCENARIOS, wait_for
+from tests.integration.rig import SCENARIOS, free_port, wait_for
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -18,14 +17,6 @@ class Counts(msgspec.Struct, frozen=True):
     successful: int
     failed: int
     retransmitted: int
-
-
-def free_port() -> int:
-    """Return a UDP port that nobody uses at present."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_csv(path: Path, rows: Sequence[Sequence[str]]) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.rig import DOMAIN, LocalFleet, wait_for
+from tests.integration.rig import DOMAIN, LocalFleet, free_port, wait_for
 from tests.integration.tone import loudest_frequency
 from tests.programs import ProgramFinder
 
@@ -117,12 +117,7 @@ def phone(
 
 def free_ports() -> tuple[int, int, int]:
     """Return ports for SIP, control and RTP that nobody uses at present."""
-    found = []
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as probe:
-            probe.bind(("127.0.0.1", 0))
-            found.append(probe.getsockname()[1])
-    return found[0], found[1], min(found[2] & ~1, 65400)
+    return free_port(), free_port(), free_port() & ~1
 
 
 def heard(home: Path) -> int:
