@@ -95,7 +95,7 @@ class RawPhone:
         else:
             self.socket.sendall(data)
 
-    def bytes(self, timeout: float = LONG) -> bytes | None:
+    def octets(self, timeout: float = LONG) -> bytes | None:
         """Return what arrives next, as it comes from the socket; None after a silence."""
         self.socket.settimeout(timeout)
         try:
@@ -106,7 +106,7 @@ class RawPhone:
     def hear(self, timeout: float = LONG) -> Heard | None:
         """Return the next message; None after a silence."""
         if self.transport == "udp":
-            data = self.bytes(timeout)
+            data = self.octets(timeout)
             return read(data) if data is not None else None
         while True:
             head, end, rest = self._rest.partition(b"\r\n\r\n")
@@ -115,7 +115,7 @@ class RawPhone:
                 whole = len(head) + 4 + int(length[1])
                 message, self._rest = self._rest[:whole], self._rest[whole:]
                 return read(message)
-            more = self.bytes(timeout)
+            more = self.octets(timeout)
             if not more:
                 return None
             self._rest += more
