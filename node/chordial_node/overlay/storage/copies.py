@@ -33,6 +33,8 @@ from chordial_node.overlay.storage.values import Values, record_of
 ACKNOWLEDGE_SECONDS = 4.0
 ASK_SECONDS = 2.0
 """A silent member is waited for this long before the range is degraded."""
+ASK_ROUNDS = 3
+"""What was asked counts only for the ring that stands afterwards: it is asked again so often."""
 MAX_ASKING = 2_000
 """Resources that are asked for at one time, and requests that wait for one of them."""
 
@@ -165,7 +167,7 @@ class Copies:
         self._asking[resource] = []
         error: OverlayError | None = None
         try:
-            await self._inquire(resource, trace)
+            await self._ask_until_it_counts(resource, trace)
         except OverlayError as caught:
             error = caught
         finally:
@@ -178,9 +180,19 @@ class Copies:
         if error is not None:
             raise error
 
+    async def _ask_until_it_counts(self, resource: ResourceId, trace: Trace | None) -> None:
+        ranges = self._ranges
+        for _ in range(ASK_ROUNDS):
+            epoch = ranges.epoch
+            await self._inquire(resource, trace)
+            if ranges.epoch == epoch:
+                ranges.note_key(resource)
+                return
+        reason = "the ring changes faster than the copies can be asked"
+        raise OverlayError(ErrorCode.STORE_UNAVAILABLE, reason, retry_after=0.5)
+
     async def _inquire(self, resource: ResourceId, trace: Trace | None) -> None:
         ranges = self._ranges
-        epoch = ranges.epoch
         criteria = ranges.criteria(resource)
         nodes = ranges.to_ask(criteria)
         done: Reply[None] = self._kernel.reply(timeout=ASK_SECONDS)
@@ -206,8 +218,6 @@ class Copies:
             await self.spread(owed, taken.written, trace)
         elif owed:
             self.on_missed()  # a phone must be callable where it is: repair follows
-        if ranges.epoch == epoch:
-            ranges.note_key(resource)
 
     async def _ask(
         self, node: NodeId, resource: ResourceId, trace: Trace | None, inquiry: _Inquiry

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 
 from chordial_node.boundary.notices import StoreAcknowledged
 from chordial_node.config import OverlayConfig
-from chordial_node.ids import ID_LENGTH, NodeId, ResourceId, within
+from chordial_node.ids import ID_LENGTH, NodeId, ResourceId, offset, within
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import digest_of, order_of
@@ -182,8 +182,7 @@ class Storage:
         self._check_responsible(request.resource, context)
         check_kinds(tuple(data.kind for data in request.kinds))
         self._check_room(request)
-        await self._copies.ask_first(request.resource, context.trace)
-        self._check_responsible(request.resource, context)
+        await self._may_answer(request.resource, context)
         self._check_room(request)
         accepted = accept(request, self._values, self._kernel.wall_ms)
         taken = self._copies.take(accepted.changed, as_owner=False)
@@ -209,8 +208,7 @@ class Storage:
         if request.from_replica:
             return self._answer_as_replica(request)
         check_kinds(tuple(specifier.kind for specifier in request.specifiers))
-        self._check_responsible(resource, context)
-        await self._copies.ask_first(resource, context.trace)
+        await self._may_answer(resource, context)
         self._kernel.counters.answers_degraded += self._ranges.is_degraded
         return FetchAnswer(
             kinds=tuple(self._fetched(resource, each) for each in request.specifiers),
@@ -222,8 +220,7 @@ class Storage:
     async def on_stat(self, request: StatRequest, context: RequestContext) -> StatAnswer:
         """Tell of values without them (§7.4.3)."""
         check_kinds(tuple(specifier.kind for specifier in request.specifiers))
-        self._check_responsible(request.resource, context)
-        await self._copies.ask_first(request.resource, context.trace)
+        await self._may_answer(request.resource, context)
         stats = []
         for specifier in request.specifiers:
             data = self._fetched(request.resource, specifier)
@@ -233,15 +230,13 @@ class Storage:
     async def on_find(self, request: FindRequest, context: RequestContext) -> FindAnswer:
         """Tell the closest resources of the own range that hold values of some Kinds (§7.4.4)."""
         check_kinds(request.kinds)
-        self._check_responsible(request.resource, context)
+        await self._may_answer(request.resource, context)
         if not self._ranges.is_complete:
             reason = "the range is not in step yet"
             raise OverlayError(ErrorCode.STORE_UNAVAILABLE, reason, retry_after=0.5)
-        await self._copies.ask_first(request.resource, context.trace)
         closest = dict.fromkeys(request.kinds, NO_RESOURCE)
         now_ms = self._kernel.wall_ms
-        before = (int.from_bytes(request.resource, "big") - 1) % (1 << 128)
-        for resource, kind in self._values.places(before.to_bytes(16, "big"), self._own):
+        for resource, kind in self._values.places(offset(request.resource, -1), self._own):
             if closest.get(kind) == NO_RESOURCE and any(
                 is_live(entry, now_ms) for entry in self._values.entries(resource, kind)
             ):
@@ -275,6 +270,12 @@ class Storage:
     ) -> RangeDigestAnswer:
         """Compare a range with what is held here."""
         return await self._exchange.answer(request, context.source)
+
+    async def _may_answer(self, resource: ResourceId, context: RequestContext) -> None:
+        """Return when this peer knows all that is to be known of a resource, and still owns it."""
+        self._check_responsible(resource, context)
+        await self._copies.ask_first(resource, context.trace)
+        self._check_responsible(resource, context)
 
     def _check_responsible(self, resource: ResourceId, context: RequestContext) -> None:
         if not context.stand_in and not self._ring.is_responsible_for(resource):

@@ -1,5 +1,7 @@
 """Storage between peers: majorities, disks, asking first, restarts (protocol.md §5 and §7)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from chordial_node.boundary.notices import (
@@ -11,9 +13,18 @@ from chordial_node.boundary.notices import (
 from chordial_node.ids import ResourceId
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import order_of, precedence_of
-from chordial_node.overlay.messages import FetchRequest
+from chordial_node.overlay.messages import (
+    Answer,
+    FetchRequest,
+    FetchSpecifier,
+    FindRequest,
+    Message,
+    Request,
+    StatRequest,
+)
 from chordial_node.overlay.storage.storage import STORE_ID_KEY
 from tests.node.overlay.storage.rig import (
+    OPEN,
     REGISTRATION,
     Peers,
     entry,
@@ -167,6 +178,63 @@ def test_many_joins_at_once_lose_nothing() -> None:
     peers.arrange(*range(6))
     for number, resource in enumerate(resources):
         assert peers.values(resource) == [b"%d" % number]
+
+
+def changes_while_asked(peers: Peers, change: Callable[[], None]) -> None:
+    """Let the ring of peer 2, which has just started, change while it asks peer 3."""
+    asked: list[Message] = []
+
+    def change_once(request: Message) -> None:
+        if isinstance(request, FetchRequest) and request.from_replica and not asked:
+            asked.append(request)
+            peers.at(peers.now, peers[2], change)
+
+    for index in (1, 2):
+        peers.crash(index)
+    peers.restart(2)
+    peers.arrange(0, 2, 3, 4)
+    peers[3].scripted = change_once
+
+
+@pytest.mark.parametrize("request_type", [FetchRequest, StatRequest, FindRequest])
+def test_who_lost_a_resource_while_it_asked_does_not_answer(
+    request_type: Callable[[ResourceId, tuple[object, ...]], Request],
+) -> None:
+    """A joiner may have acknowledged something newer meanwhile."""
+    peers = settled(5)
+    resource = resource_before(peers, 1)
+    peers.store(resource, peers.writer())
+
+    def cede() -> None:
+        peers[2].ring.predecessor = peers.ids[1]
+        peers[2].storage.on_neighbors_changed()
+
+    changes_while_asked(peers, cede)
+    named = OPEN if request_type is FindRequest else FetchSpecifier(OPEN)
+    with pytest.raises(OverlayError) as caught:
+        peers.ask_owner(request_type(resource, (named,)), Answer, 2)
+    assert caught.value.code is ErrorCode.NOT_FOUND
+    assert caught.value.retry_after > 0
+
+
+def test_what_was_asked_before_the_ring_changed_is_asked_again() -> None:
+    peers = settled(5)
+    resource = resource_before(peers, 1)
+    peers.store(resource, peers.writer())
+
+    def lose_a_neighbor() -> None:
+        peers[2].ring.successors.remove(peers.ids[4])
+        peers[2].storage.on_neighbors_changed()
+
+    changes_while_asked(peers, lose_a_neighbor)
+    before = len(peers.messages)
+    assert [each.value for each in peers.fetch(resource, at=2).kinds[0].entries] == [b"value"]
+    asked = [
+        node
+        for _, node, request in peers.messages[before:]
+        if isinstance(request, FetchRequest) and request.resource == resource
+    ]
+    assert asked.count(peers.ids[3]) == 2
 
 
 def test_silent_members_degrade_the_range_after_two_seconds() -> None:
