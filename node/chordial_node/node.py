@@ -145,7 +145,7 @@ class Node:
         if disk.set_aside:
             self.log.line("error", "storage file set aside", told=disk.set_aside)
         disk.start()
-        udp = SipUdp(self._tell)
+        udp = SipUdp(self._tell, self.metrics.unsent)
         streams = SipStreams(identity.trust, self._tell, self.refused)
         links = self._links(identity)
         desk = self._desk

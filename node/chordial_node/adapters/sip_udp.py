@@ -22,11 +22,11 @@ _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DONT = 10, 23, 0  # Linux; not i
 class SipUdp:
     """The datagram listeners of one peer."""
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[Event], None], unsent: Callable[[], None]) -> None:
+        """Take whom to tell of what arrives, and of each datagram that could not be sent."""
         self._tell = tell
+        self._unsent = unsent
         self._sockets: dict[int, _Listener] = {}
-        self.dropped = 0
-        """Datagrams that could not be sent, for whatever reason."""
 
     async def listen(self, listener: int, bind: Endpoint) -> int:
         """Receive on an address, and return its port; OSError says why that cannot be."""
@@ -45,7 +45,7 @@ class SipUdp:
         """Perform `SendDatagram`."""
         found = self._sockets.get(effect.listener)
         if found is None or not found.send(effect.data, effect.destination):
-            self.dropped += 1
+            self._unsent()
 
     def close(self) -> None:
         """Close every socket."""
@@ -89,8 +89,11 @@ class _Listener(asyncio.DatagramProtocol):
         transport = self._transport
         if transport is None or transport.get_write_buffer_size() > LONGEST_SEND_QUEUE:
             return False
+        host, port = destination
+        if not 0 < port < 65_536:
+            return False
         try:
-            socket.inet_pton(self._family, destination[0].partition("%")[0])
+            socket.inet_pton(self._family, host.partition("%")[0])
             transport.sendto(data, destination)
         except (OSError, ValueError):
             return False
