@@ -75,3 +75,9 @@ def test_refused_outsiders_are_counted_by_reason() -> None:
     metrics.refused("expired")
     metrics.refused("expired")
     assert samples(metrics)["chordial_edge_refused_total", ("expired",)] == 2
+
+
+def test_datagrams_that_were_not_sent_are_counted() -> None:
+    metrics = PrometheusMetrics()
+    metrics.unsent()
+    assert samples(metrics)["chordial_edge_datagrams_unsent_total", ()] == 1
