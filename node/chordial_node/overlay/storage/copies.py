@@ -142,6 +142,19 @@ class Copies:
             raise OverlayError(ErrorCode.STORE_UNAVAILABLE, reason, retry_after=1.0) from error
         return tuple(acknowledged)
 
+    async def tell_owner(self, items: tuple[ReplicaItem, ...], trace: Trace | None) -> None:
+        """Return when an owner that lives after all has what was stored in its stead.
+
+        Whoever asked could not reach it; others can, and it answers them alone.
+        """
+        owner = self._ranges.role(items[0].resource)
+        if owner is None or not self._ranges.is_reachable(owner):
+            return
+        with suppress(OverlayError):  # it is lost indeed, or will be: nobody asks it then
+            await self._requests.ask(
+                owner, ReplicateRequest(items), to_resource=False, trace=trace, timeout=ASK_SECONDS
+            )
+
     async def ask_first(self, resource: ResourceId, trace: Trace | None) -> None:
         """Return when a resource may be answered; OverlayError with a retry time when not yet."""
         if self._ranges.may_answer_alone(resource):

@@ -20,6 +20,8 @@ STARTING_SECONDS = 30.0
 """Who has just started waits this long for members that are not back."""
 DEGRADED_SECONDS = 30.0
 """A degraded range is declared in step again no sooner: returning members come first."""
+_ROLE_SECONDS = 45.0
+"""An owner that has not compared its range with us for so long does not count on us."""
 DISK_PREFIX = b"range/"
 _MAX_RECORDS = 64
 _MAX_SETS = 8
@@ -179,11 +181,11 @@ class Ranges:
             others = [node for node in self._records if node != self._own]
             self._forget(min(others, key=lambda node: (self._heard.get(node, 0.0), node)))
 
-    def role(self, resource: bytes, seconds: float) -> NodeId | None:
+    def role(self, resource: bytes) -> NodeId | None:
         """Return the owner that lately counted on our copy of a resource, or None."""
         for owner, record in self._records.items():
             heard = self._heard.get(owner)
-            if heard is None or self._kernel.now - heard > seconds:
+            if heard is None or self._kernel.now - heard > _ROLE_SECONDS:
                 continue
             if self._own in record.sets[-1] and within(record.after, resource, owner):
                 return owner

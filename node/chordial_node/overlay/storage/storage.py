@@ -189,6 +189,8 @@ class Storage:
         items = accepted.changed + accepted.unchanged
         try:
             replicas = await self._copies.spread(items, taken.written, context.trace)
+            if context.stand_in:
+                await self._copies.tell_owner(items, context.trace)
         except OverlayError:
             self._kernel.counters.stores_refused += 1
             raise

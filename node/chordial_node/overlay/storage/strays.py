@@ -15,8 +15,6 @@ from chordial_node.overlay.storage.journal import Journal
 from chordial_node.overlay.storage.ranges import Ranges
 from chordial_node.overlay.storage.values import Values
 
-ROLE_SECONDS = 45.0
-"""An owner that has not compared its range with us for so long does not count on us."""
 RANGES_PER_ROUND = 8
 DROPPED_PER_ROUND = 2_000
 
@@ -53,7 +51,7 @@ class Strays:
                 return
             if cursor != self._own and not between(cursor, resource, self._own):
                 return  # once round
-            owner = self._ranges.role(resource, ROLE_SECONDS)
+            owner = self._ranges.role(resource)
             if owner is None:
                 left -= 1
                 try:

@@ -18,10 +18,13 @@ from chordial_node.overlay.messages import (
     FetchRequest,
     FetchSpecifier,
     FindRequest,
+    KindData,
     Message,
     Request,
     StatRequest,
+    StoreRequest,
 )
+from chordial_node.overlay.requests import RequestContext
 from chordial_node.overlay.storage.storage import STORE_ID_KEY
 from tests.node.overlay.storage.rig import (
     OPEN,
@@ -235,6 +238,30 @@ def test_what_was_asked_before_the_ring_changed_is_asked_again() -> None:
         if isinstance(request, FetchRequest) and request.resource == resource
     ]
     assert asked.count(peers.ids[3]) == 2
+
+
+def stored_in_the_stead_of_its_owner(peers: Peers, resource: ResourceId) -> float:
+    """Store at the first successor, as one does that cannot reach peer 1; return the seconds."""
+    request = StoreRequest(resource, (KindData(OPEN, 0, (peers.writer(b"in its stead"),)),))
+    context = RequestContext(source=peers.ids[4], trace=None, hops=1, stand_in=True)
+    before = peers.now
+    peers.call(peers[2], peers[2].storage.on_store(request, context))
+    return peers.now - before
+
+
+def test_an_owner_that_lives_has_what_was_stored_in_its_stead() -> None:
+    """Only the link between it and whoever asked was broken: others ask it, and it alone."""
+    peers = settled(5)
+    resource = resource_before(peers, 1)
+    stored_in_the_stead_of_its_owner(peers, resource)
+    assert peers.values(resource) == [b"in its stead"]
+    assert any(key.startswith(b"value/" + resource) for key in peers[1].disk)
+
+
+def test_an_owner_that_is_silent_is_told_in_vain_for_two_seconds() -> None:
+    peers = settled(5)
+    peers.crash(1)
+    assert stored_in_the_stead_of_its_owner(peers, resource_before(peers, 1)) < 2.5
 
 
 def test_silent_members_degrade_the_range_after_two_seconds() -> None:
