@@ -11,7 +11,6 @@ from typing import Protocol
 
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.timers import Timer
-from chordial_node.kernel.tracing import Span
 from chordial_node.sip.flow import Flow
 from chordial_node.sip.flows import Flows
 from chordial_node.sip.machines import (
@@ -24,6 +23,7 @@ from chordial_node.sip.machines import (
     State,
 )
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.response import acknowledge
 from chordial_node.sip.transaction import Transaction
 
@@ -48,6 +48,7 @@ class ClientTransaction(Transaction):
         "_flows",
         "_on_cancel",
         "_on_end",
+        "_outgoing",
         "_patience",
         "_reason",
         "_response",
@@ -55,24 +56,22 @@ class ClientTransaction(Transaction):
         "_user",
         "branch",
         "is_cancelled",
-        "span",
     )
 
     def __init__(
         self,
         kernel: Kernel,
         flows: Flows,
-        request: Message,
+        outgoing: Outgoing,
         flow: Flow,
         user: ClientUser,
         t1: float,
-        span: Span,
     ) -> None:
         """Hold a request whose topmost Via is ours; `start` sends it."""
-        table = INVITE_CLIENT if request.method == b"INVITE" else NON_INVITE_CLIENT
-        super().__init__(kernel, table, request, flow, t1)
-        self.branch = request.via.branch
-        self.span = span
+        table = INVITE_CLIENT if outgoing.method == b"INVITE" else NON_INVITE_CLIENT
+        super().__init__(kernel, table, outgoing.method, flow, t1)
+        self.branch = outgoing.branch
+        self._outgoing = outgoing
         self.is_cancelled = False
         """A CANCEL was sent, or will be with the first 1xx."""
         self._flows = flows
@@ -98,6 +97,11 @@ class ClientTransaction(Transaction):
         self._take(INVITE_CLIENT_START if is_invite else NON_INVITE_CLIENT_START)
         if self.flow.is_dead:  # never told within the call that sends
             self._kernel.after(0.0, self._on_dead_flow)
+
+    @property
+    def request(self) -> Message:
+        """The request, read anew each time: only CANCEL and ACK are made of it."""
+        return self._outgoing.read()
 
     @property
     def is_completed(self) -> bool:
@@ -131,7 +135,6 @@ class ClientTransaction(Transaction):
             self.feed(Input.PROVISIONAL)
             return
         self._end_patience()
-        self._end_span()
         self.feed(Input.SUCCESS if status < 300 else Input.FAILURE)
 
     def on_flow_lost(self, reason: str) -> None:
@@ -151,7 +154,7 @@ class ClientTransaction(Transaction):
             self._sent += 1
             if self._sent > 1:
                 self._kernel.counters.sip_retransmissions_sent += 1
-            self._flows.send(self.flow, self.request.raw)
+            self._flows.send(self.flow, self._outgoing.raw)
         elif action is Action.SEND_ACK and self._response is not None:
             if self._ack is None:
                 self._ack = acknowledge(self.request, self._response)
@@ -162,10 +165,8 @@ class ClientTransaction(Transaction):
             assert self._response is not None
             self._user.on_response(self, self._response)
         elif action is Action.TELL_TIMEOUT:
-            self._end_span("timed out")
             self._user.on_failure(self, "timed out")
         elif not self.status >= 200:  # the final response was passed up before
-            self._end_span(self._reason)
             self._user.on_failure(self, self._reason)
 
     def _forgotten(self) -> None:
@@ -175,7 +176,6 @@ class ClientTransaction(Transaction):
 
     def _fail(self) -> None:
         self._end()
-        self._end_span(self._reason)
         self._user.on_failure(self, self._reason)
 
     def _on_dead_flow(self) -> None:
@@ -196,6 +196,3 @@ class ClientTransaction(Transaction):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-
-    def _end_span(self, error: str | None = None) -> None:
-        self.span.end(self._kernel.now, error, sip_response_status_code=self.status)

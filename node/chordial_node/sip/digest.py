@@ -53,9 +53,8 @@ def challenge(
     return text + b', qop="auth"' if qop else text
 
 
-def parse_credentials(value: bytes) -> Credentials:
+def read_credentials(auth: AuthParams) -> Credentials:
     """Read credentials; RemoteProtocolError(400) where they are malformed or not ours to check."""
-    auth = parse_auth(value)
     if auth.scheme != b"digest":
         raise RemoteProtocolError(400, "Unsupported Authentication Scheme")
     params = auth.params
@@ -84,16 +83,18 @@ def parse_credentials(value: bytes) -> Credentials:
     )
 
 
-def realm_of(value: bytes) -> bytes:
-    """The realm that a header of credentials is for, empty where it is malformed or another scheme.
+def of_realm(value: bytes, realm: bytes) -> AuthParams | None:
+    """The digest credentials of a header if they are for that realm; None for all others.
 
     The edge that consumes credentials removes those of its own realm before it forwards.
     """
+    if realm not in value:
+        return None
     try:
-        auth: AuthParams = parse_auth(value)
+        auth = parse_auth(value)
     except RemoteProtocolError:
-        return b""
-    return auth.params.get(b"realm", b"") if auth.scheme == b"digest" else b""
+        return None
+    return auth if auth.scheme == b"digest" and auth.params.get(b"realm") == realm else None
 
 
 def ha1(algorithm: Algorithm, username: bytes, realm: bytes, password: bytes) -> bytes:

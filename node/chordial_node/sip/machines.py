@@ -16,6 +16,8 @@ T1, T2, T4 = 0.5, 4.0, 5.0
 class State(Enum):
     """Where a transaction is; each machine uses some of them."""
 
+    __hash__ = object.__hash__  # members are single; that of Enum costs a call each time
+
     CALLING = "Calling"
     TRYING = "Trying"
     PROCEEDING = "Proceeding"
@@ -27,6 +29,8 @@ class State(Enum):
 
 class Input(Enum):
     """What can happen to a transaction."""
+
+    __hash__ = object.__hash__  # members are single; that of Enum costs a call each time
 
     PROVISIONAL = "1xx"  # received by a client, sent by the user of a server transaction
     SUCCESS = "2xx"
@@ -50,6 +54,8 @@ class Input(Enum):
 
 class Action(Enum):
     """What the transaction does next."""
+
+    __hash__ = object.__hash__  # members are single; that of Enum costs a call each time
 
     SEND_REQUEST = "send request"
     SEND_RESPONSE = "send response"  # the one that the user gave, remembered if it is the last

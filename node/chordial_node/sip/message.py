@@ -14,6 +14,7 @@ from chordial_node.sip.headers import (
     TOKEN,
     CSeq,
     NameAddr,
+    Params,
     Via,
     parse_content_length,
     parse_cseq,
@@ -49,6 +50,7 @@ _STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECAS
 _VERSION = re.compile(rb"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
 _CALL_ID = re.compile(rb"[^\x00-\x20\x7f]+")
+_SOURCES = (b"rport", b"received")
 _SOURCE_PARAMS = re.compile(
     rb";\s*+(?:rport|received)\s*+(?:=\s*+[^;\s,]*+\s*+)?(?=;|$)", re.IGNORECASE
 )
@@ -69,8 +71,8 @@ class Message:
     """
 
     __slots__ = (
-        "_body_end", "_cseq", "_lines", "_marked_via", "_problem", "_repeated", "_tags", "_uri",
-        "_via", "body_start", "is_request", "method", "raw", "reason", "status", "target",
+        "_body_end", "_call_id", "_cseq", "_lines", "_marked_via", "_problem", "_repeated", "_tags",
+        "_uri", "_via", "body_start", "is_request", "method", "raw", "reason", "status", "target",
     )  # fmt: skip
 
     def __init__(self, raw: bytes) -> None:
@@ -87,6 +89,7 @@ class Message:
         self._lines: dict[bytes, tuple[int, ...]] = {}
         self._repeated: list[bytes] = []
         self._via: Via | None = None
+        self._call_id: bytes | None = None
         self._cseq: CSeq | None = None
         self._uri: Uri | None = None
         self._tags: tuple[bytes, bytes] | None = None
@@ -177,7 +180,9 @@ class Message:
     @property
     def call_id(self) -> bytes:
         """The Call-ID."""
-        return self.first(b"call-id") or b""
+        if self._call_id is None:
+            self._call_id = self.first(b"call-id") or b""
+        return self._call_id
 
     @property
     def cseq(self) -> CSeq:
@@ -210,11 +215,8 @@ class Message:
     def via(self) -> Via:
         """The topmost Via value read, with the source that `note_source` wrote into it."""
         if self._via is None:
-            if self._marked_via is not None:
-                value = self._marked_via[2]
-            else:
-                start, end = self.first_via_span()
-                value = self.raw[start:end]
+            start, end = self.first_via_span()
+            value = self.raw[start:end]
             self._via = parse_via(_FOLD.sub(b" ", value) if b"\n" in value else value)
         return self._via
 
@@ -248,10 +250,13 @@ class Message:
             return
         start, end = self.first_via_span()
         text = _SOURCE_PARAMS.sub(b"", self.raw[start:end])
+        noted: Params = {b"received": host}
         if via.wants_rport:
             text += b";rport=%d" % port
+            noted[b"rport"] = b"%d" % port
         self._marked_via = (start, end, text + b";received=" + host)
-        self._via = None
+        others = {name: value for name, value in via.params.items() if name not in _SOURCES}
+        self._via = Via(via.transport, via.host, via.port, others | noted)
 
     # reading -----------------------------------------------------------------------------------
 

@@ -63,15 +63,19 @@ class Nonces:
 
     def judge(self, nonce: bytes, wall: float) -> NonceState:
         """Whether a nonce is genuine, ours and young enough; it costs no state and no look-up."""
+        return self._judged(nonce, wall)[0]
+
+    def _judged(self, nonce: bytes, wall: float) -> tuple[NonceState, int]:
+        """What a nonce is worth, and when it was made."""
         opened = self._open(nonce)
         if opened is None:
-            return NonceState.FORGED
+            return NonceState.FORGED, 0
         issuer, boot, made = opened
         if issuer != self._issuer or boot != self._boot or wall - made > self._lifetime:
-            return NonceState.STALE
+            return NonceState.STALE, made
         if nonce not in self._used and made <= self._floor:
-            return NonceState.STALE
-        return NonceState.VALID
+            return NonceState.STALE, made
+        return NonceState.VALID, made
 
     def use(self, nonce: bytes, nc: int, wall: float) -> NonceState:
         """Spend one use of a nonce whose digest was right; a second use of the same is stale.
@@ -79,14 +83,13 @@ class Nonces:
         With qop, `nc` counts the uses (from 1). Without, `nc` is 0 and the nonce serves once: the
         digest covers nothing of a request by which a second could be told from a replay.
         """
-        state = self.judge(nonce, wall)
-        opened = self._open(nonce)
-        if state is not NonceState.VALID or opened is None:
+        state, made = self._judged(nonce, wall)
+        if state is not NonceState.VALID:
             return state
         window = self._used.get(nonce)
         if window is None:
             self._make_room(wall)
-            window = self._used[nonce] = _Window(opened[2])
+            window = self._used[nonce] = _Window(made)
         return NonceState.VALID if window.accept(nc) else NonceState.STALE
 
     def _make_room(self, wall: float) -> None:

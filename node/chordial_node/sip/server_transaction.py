@@ -41,6 +41,7 @@ class ServerTransaction(Transaction):
         "is_cancelled",
         "key",
         "on_progress",
+        "request",
         "trace",
     )
 
@@ -50,7 +51,8 @@ class ServerTransaction(Transaction):
         """Begin with a request that nothing was answered to yet."""
         is_invite = request.method == b"INVITE"
         table = INVITE_SERVER if is_invite else NON_INVITE_SERVER
-        super().__init__(kernel, table, request, flow, t1)
+        super().__init__(kernel, table, request.method, flow, t1)
+        self.request = request
         self.key = key
         self.trace: Trace | None = None
         """What spans of this request hang below; set by the usage."""

@@ -30,6 +30,7 @@ _DEVICE_BODY = struct.Struct("!B16s8s")
 _IPV4_LENGTH = _SIDE_HEAD.size + 4 + _SIDE_TAIL.size + _MAC_LENGTH
 _IPV6_LENGTH = _SIDE_HEAD.size + 16 + _SIDE_TAIL.size + _MAC_LENGTH
 _DEVICE_LENGTH = _DEVICE_BODY.size + _MAC_LENGTH
+_TEXT_LENGTHS = tuple(-(-4 * n // 3) for n in (_IPV4_LENGTH, _IPV6_LENGTH, _DEVICE_LENGTH))
 
 
 class SideToken(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +63,7 @@ def make(token: Token, call_id: bytes, keys: KeyRing) -> bytes:
         body = _DEVICE_BODY.pack(_DEVICE | number, token.resource, token.device)
     else:
         head = _SIDE_HEAD.pack(_SIDE | number, token.node_prefix, token.listener, token.transport)
-        address = ipaddress.ip_address(token.host).packed
+        address = _packed(token.host)
         body = head + address + _SIDE_TAIL.pack(token.port, token.resource, token.device)
     return base64.urlsafe_b64encode(body + _mac(key.token, body, call_id)).rstrip(b"=")
 
@@ -86,7 +87,7 @@ def open_token(text: bytes, call_id: bytes, keys: KeyRing) -> Token | None:
         _, prefix, listener, transport = _SIDE_HEAD.unpack_from(body)
         tail = len(body) - _SIDE_TAIL.size
         port, resource, device = _SIDE_TAIL.unpack_from(body, tail)
-        host = str(ipaddress.ip_address(body[_SIDE_HEAD.size : tail]))
+        host = _text(body[_SIDE_HEAD.size : tail])
         return SideToken(prefix, listener, transport, host, port, ResourceId(resource), device)
     return None
 
@@ -96,7 +97,21 @@ def looks_like_token(text: bytes) -> bool:
     return _decoded(text) is not None
 
 
+def _packed(host: str) -> bytes:
+    if ":" in host:
+        return ipaddress.IPv6Address(host).packed
+    return bytes(map(int, host.split(".")))
+
+
+def _text(packed: bytes) -> str:
+    if len(packed) == 4:
+        return ".".join(map(str, packed))
+    return str(ipaddress.IPv6Address(packed))
+
+
 def _decoded(text: bytes) -> bytes | None:
+    if len(text) not in _TEXT_LENGTHS:
+        return None
     try:
         raw = base64.b64decode(text + b"=" * (-len(text) % 4), b"-_", validate=True)
     except binascii.Error:

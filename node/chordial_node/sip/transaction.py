@@ -12,7 +12,6 @@ from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.timers import Timer
 from chordial_node.sip.flow import Flow
 from chordial_node.sip.machines import T2, Action, Input, State, Step, Table, timer_seconds
-from chordial_node.sip.message import Message
 
 _REPEATING = (Input.TIMER_A, Input.TIMER_E, Input.TIMER_G)
 _LETTERS = "ABDEFGHIJKLM"
@@ -55,18 +54,14 @@ class Transaction:
         "_table",
         "flow",
         "method",
-        "request",
         "state",
         "status",
     )
 
-    def __init__(
-        self, kernel: Kernel, table: Table, request: Message, flow: Flow, t1: float
-    ) -> None:
-        """Hold a request and the flow it came or goes by; nothing happens yet."""
-        self.request = request
+    def __init__(self, kernel: Kernel, table: Table, method: bytes, flow: Flow, t1: float) -> None:
+        """Hold the flow that a request came or goes by; nothing happens yet."""
         self.flow = flow
-        self.method = request.method
+        self.method = method
         self.status = 0
         """Of the last response, 0 before the first."""
         self.state = State.TERMINATED

@@ -12,11 +12,11 @@ from typing import Protocol
 from chordial_node.config import SipConfig
 from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
-from chordial_node.kernel.tracing import UNSAMPLED, Span
 from chordial_node.sip.branches import MAGIC, branch, owner_prefix
 from chordial_node.sip.client_transaction import ClientTransaction, ClientUser
 from chordial_node.sip.flows import Flow, Flows
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.response import cancel, respond
 from chordial_node.sip.server_transaction import ServerKey, ServerTransaction
 
@@ -108,12 +108,10 @@ class Transactions:
         """Return the Via value of a request that leaves by a flow."""
         return self._flows.via(flow, branch)
 
-    def send(
-        self, request: Message, flow: Flow, user: ClientUser, *, span: Span = UNSAMPLED
-    ) -> ClientTransaction:
+    def send(self, request: Outgoing, flow: Flow, user: ClientUser) -> ClientTransaction:
         """Send a request whose topmost Via is ours; the user is told what becomes of it."""
         kernel, flows = self._kernel, self._flows
-        transaction = ClientTransaction(kernel, flows, request, flow, user, self._t1, span)
+        transaction = ClientTransaction(kernel, flows, request, flow, user, self._t1)
         key = (transaction.branch, transaction.method)
         assert key not in self._clients
         self._clients[key] = transaction
@@ -122,9 +120,8 @@ class Transactions:
         transaction.start(self._on_client_end, self._send_cancel)
         return transaction
 
-    def send_stateless(self, message: bytes | Message, flow: Flow) -> None:
+    def send_stateless(self, data: bytes, flow: Flow) -> None:
         """Send a message that belongs to no transaction: ACK to a 2xx, a stray response."""
-        data = message if isinstance(message, bytes) else message.raw
         self._flows.send(self._flows.renewed(flow), data)
 
     def reply_flow(self, flow: Flow, request: Message) -> Flow:
@@ -206,7 +203,8 @@ class Transactions:
 
     def _send_cancel(self, transaction: ClientTransaction) -> None:
         """Send the CANCEL of an INVITE, in a transaction of its own."""
-        request = Message.parse(cancel(transaction.request))
+        raw = cancel(transaction.request)
+        request = Outgoing(raw, b"CANCEL", transaction.branch)
         self.send(request, self._flows.renewed(transaction.flow), _NOBODY)
 
     def _on_client_end(self, transaction: ClientTransaction) -> None:

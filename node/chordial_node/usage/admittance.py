@@ -60,8 +60,12 @@ class Admittance:
             raise RemoteProtocolError(416, "Unsupported URI Scheme")
         if request.method == b"NOTIFY":
             raise RemoteProtocolError(481, "Subscription Does Not Exist")
-        if self._domains.is_ours(request.from_address.parsed_uri()):
-            aor = await self._proven(request, flow, trace)
+        claimed = request.from_address.parsed_uri()
+        if self._domains.is_ours(claimed):
+            claim = self._authentication.claim(request, flow)
+            aor = await self._authentication.prove(claim, request, flow, trace)
+            if self._domains.aor(claimed) != aor:
+                raise RemoteProtocolError(403, "From Must Be the Authenticated User")
         else:
             self._check_stranger(request, flow)
             aor = b""
@@ -75,13 +79,6 @@ class Admittance:
         if callee == aor and request.method in _ANSWERED_HERE:
             raise RemoteProtocolError(489, "Bad Event")
         return Caller(aor, callee, len(request.values(b"route")))
-
-    async def _proven(self, request: Message, flow: Flow, trace: Trace | None) -> bytes:
-        claim = self._authentication.claim(request, flow)
-        aor = await self._authentication.prove(claim, request, flow, trace)
-        if self._domains.aor(request.from_address.parsed_uri()) != aor:
-            raise RemoteProtocolError(403, "From Must Be the Authenticated User")
-        return aor
 
     def _check_stranger(self, request: Message, flow: Flow) -> None:
         if request.to_tag:

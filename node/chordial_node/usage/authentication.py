@@ -85,10 +85,11 @@ class Authentication:
     def claim(self, request: Message, flow: Flow) -> Claim:
         """Return what a request claims; raises the challenge when it has no good nonce of ours."""
         name = b"authorization" if request.method == b"REGISTER" else b"proxy-authorization"
-        values = [each for each in request.lines(name) if digest.realm_of(each) == self._realm]
-        if not values:
+        values = [digest.of_realm(each, self._realm) for each in request.lines(name)]
+        ours = [each for each in values if each is not None]
+        if not ours:
             raise self.challenge(request, flow)
-        credentials = digest.parse_credentials(values[-1])
+        credentials = digest.read_credentials(ours[-1])
         state = self._nonces().judge(credentials.nonce, self._kernel.wall)
         if state is NonceState.FORGED:
             raise self.challenge(request, flow)
@@ -126,7 +127,7 @@ class Authentication:
 
     def consumes(self, value: bytes) -> bool:
         """Tell whether a header of credentials is for us: it is removed before forwarding."""
-        return digest.realm_of(value) == self._realm
+        return digest.of_realm(value, self._realm) is not None
 
     def _nonces(self) -> Nonces:
         boot = self._boot()

@@ -12,6 +12,7 @@ from chordial_node.ids import NodeId
 from chordial_node.kernel.timers import Timer
 from chordial_node.kernel.tracing import Span
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.transactions import ClientTransaction
 from chordial_node.usage.sides import Way
 
@@ -62,7 +63,7 @@ class Branch:
         """The peer that the way leads over, None when it leads to the phone."""
         return self._way.flow.node
 
-    def open(self, request: Message) -> None:
+    def open(self, request: Outgoing) -> None:
         """Send the request."""
         if self.node is not None:
             self._life = self._fork.kernel.after(self._way.life_seconds, self._on_silence)

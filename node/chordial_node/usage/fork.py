@@ -12,6 +12,7 @@ from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Span, Trace
 from chordial_node.sip.forward import Forward
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.response import respond
 from chordial_node.sip.transactions import ServerTransaction, Transactions
 from chordial_node.usage.branch import NO_WAY, REQUEST_TIMEOUT, Branch
@@ -20,7 +21,7 @@ from chordial_node.usage.sides import Way
 
 Group = list[Way]
 """The ways to one device, the best first."""
-Build = Callable[[Way, Trace | None], Message]
+Build = Callable[[Way, Trace | None], Outgoing]
 """Makes the request that leaves on a way, below a span."""
 
 ATTACH_SECONDS = 8.0

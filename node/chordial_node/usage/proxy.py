@@ -13,6 +13,7 @@ from chordial_node.kernel.tracing import Span, Trace
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.transactions import ServerTransaction, Transactions
 from chordial_node.usage.admittance import Admittance, check_extensions
 from chordial_node.usage.credentials import CredentialStore, Overlay
@@ -91,7 +92,7 @@ class Proxy:
             return
         branch = self._transactions.new_branch()
         self._transactions.send_stateless(
-            self._rewriting.forwarded(onward.passage, way, branch, None), way.flow
+            self._rewriting.forwarded(onward.passage, way, branch, None).raw, way.flow
         )
 
     def cancel(self, transaction: ServerTransaction) -> None:
@@ -173,7 +174,7 @@ class Proxy:
         levels: list[list[list[Way]]],
         transaction: ServerTransaction,
     ) -> None:
-        def build(way: Way, trace: Trace | None) -> Message:
+        def build(way: Way, trace: Trace | None) -> Outgoing:
             branch = self._transactions.new_branch()
             return self._rewriting.forwarded(passage, way, branch, trace)
 

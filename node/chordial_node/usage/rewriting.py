@@ -11,6 +11,7 @@ from chordial_node.kernel.tracing import Trace
 from chordial_node.sip.flows import Flow, Flows
 from chordial_node.sip.forward import Forward
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.tokens import SideToken
 from chordial_node.sip.uri import aor_uri
 from chordial_node.usage.authentication import Authentication
@@ -52,7 +53,7 @@ class Rewriting:
         self._sides = sides
         self._authentication = authentication
 
-    def forwarded(self, passage: Passage, way: Way, branch: bytes, trace: Trace | None) -> Message:
+    def forwarded(self, passage: Passage, way: Way, branch: bytes, trace: Trace | None) -> Outgoing:
         """Return the request as it leaves, with our Via on top."""
         request = passage.request
         forward = Forward(request)
@@ -72,7 +73,7 @@ class Rewriting:
         if way.flow.is_reliable:
             forward.ensure_content_length()
         forward.push_via(self._flows.via(way.flow, branch))
-        return Message(forward.to_bytes())
+        return Outgoing(forward.to_bytes(), request.method, branch)
 
     def _routes(self, forward: Forward, passage: Passage, way: Way) -> None:
         if passage.pops:

@@ -69,7 +69,7 @@ class Routes:
             return Onward(routed, Passage(request, flow, pops=routed.pops))
         if not request.to_tag:
             return None
-        if self._sides.open(b"<%b>" % request.target, request.call_id) is not None:
+        if self._sides.open(request.target, request.call_id) is not None:
             return self._by_strict_routing(request, flow, values)
         if routed.has_token:
             return Onward(routed, Passage(request, flow, pops=routed.pops))

@@ -6,6 +6,7 @@ also, when another follows. What is left names the next peer, what was popped la
 deliver to. How a side is reached is decided in `delivery.py`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -33,6 +34,7 @@ from chordial_node.usage.domains import PEER_DOMAIN, Domains
 
 NO_RESOURCE = ResourceId(bytes(16))
 MOST_ROUTES = 16
+_USER = re.compile(rb"(?:[^<]*<)?sips?:([A-Za-z0-9_\-]+)@")
 _TRANSPORTS = (Transport.UDP, Transport.TCP, Transport.TLS)
 """Numbers of transports in tokens: only ever added to."""
 
@@ -124,10 +126,8 @@ class Sides:
 
     def open(self, value: bytes, call_id: bytes) -> Token | None:
         """Return the genuine token of a Route or Record-Route value, or None."""
-        uri = _uri_of(value)
-        if not isinstance(uri, SipUri) or not uri.user:
-            return None
-        return open_token(uri.user, call_id, self._keys)
+        found = _USER.match(value)
+        return None if found is None else open_token(found[1], call_id, self._keys)
 
     def read(self, routes: list[bytes], call_id: bytes, *, from_peer: bool) -> Routed:
         """Apply the rule to the Route values of a request."""
@@ -135,8 +135,8 @@ class Sides:
             raise RemoteProtocolError(400, "Too Many Routes")
         first: SideToken | None = None
         last: SideToken | None = None
-        for place, value in enumerate(routes):
-            token = self.open(value, call_id)
+        tokens = [self.open(value, call_id) for value in routes]
+        for place, (value, token) in enumerate(zip(routes, tokens, strict=True)):
             if isinstance(token, DeviceToken) and from_peer:
                 node = node_of_host(_uri_of(value))
                 if node is None or node == self._own or not self._overlay.is_alive(node):
@@ -144,7 +144,8 @@ class Sides:
                 return Routed(place, first, last, None, node)
             if isinstance(token, SideToken):
                 node = self.node_of(token)
-                moved = first is None and not from_peer and self._follows(routes, place, call_id)
+                is_followed = isinstance((*tokens, None)[place + 1], SideToken)
+                moved = first is None and not from_peer and is_followed
                 if node is not None and node != self._own and not moved:
                     return Routed(place, first or token, last, None, node)
                 first, last = first or token, token
@@ -159,11 +160,6 @@ class Sides:
             return self._own
         node = self._overlay.find_node(token.node_prefix)
         return node if node is not None and self._overlay.is_alive(node) else None
-
-    def _follows(self, routes: list[bytes], place: int, call_id: bytes) -> bool:
-        return place + 1 < len(routes) and isinstance(
-            self.open(routes[place + 1], call_id), SideToken
-        )
 
     def _is_own(self, value: bytes) -> bool:
         """An outbound-proxy setting: our address or domain, without rights (sip.md 3)."""

@@ -60,7 +60,7 @@ class Strays:
     def _to_peer(self, node: NodeId, response: Message) -> None:
         address = self._overlay.sip_address(node)
         if address is not None:
-            self._transactions.send_stateless(response, self._flows.to_peer(node, address))
+            self._transactions.send_stateless(response.raw, self._flows.to_peer(node, address))
 
     def _past_the_dead(self, flow: Flow, response: Message) -> None:
         forward = Forward(response)
@@ -99,5 +99,5 @@ class Strays:
             else:
                 flow = self._flows.find_connection(number, address)
             if flow is not None:
-                self._transactions.send_stateless(response, flow)
+                self._transactions.send_stateless(response.raw, flow)
                 return

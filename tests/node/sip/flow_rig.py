@@ -28,6 +28,7 @@ from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.sip.flows import Flow, Flows
 from chordial_node.sip.message import Message
+from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.response import respond
 from chordial_node.sip.transactions import (
     ClientTransaction,
@@ -219,8 +220,8 @@ class Rig:
         branch = self.transactions.new_branch()
         raw = request(method, via=self.transactions.via(way, branch))
         asked: list[ClientTransaction] = []
-        message = Message.parse(raw)
-        self.do(lambda: asked.append(self.transactions.send(message, way, self.user)))
+        outgoing = Outgoing(raw, method, branch)
+        self.do(lambda: asked.append(self.transactions.send(outgoing, way, self.user)))
         return asked[0]
 
     def answer(self, transaction: ClientTransaction, status: int, source: Address = PHONE) -> None:

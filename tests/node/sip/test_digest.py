@@ -7,8 +7,8 @@ from chordial_node.sip.digest import (
     answer,
     challenge,
     ha1,
-    parse_credentials,
-    realm_of,
+    of_realm,
+    read_credentials,
     verify,
 )
 from chordial_node.sip.errors import RemoteProtocolError
@@ -36,7 +36,7 @@ def test_who_answers_a_challenge_with_the_password_is_believed(
             count=26,
             cnonce=b"c",
         )
-        claimed = parse_credentials(value)
+        claimed = read_credentials(parse_auth(value))
         assert claimed.nc == (26 if qop else 0)
         secret = ha1(algorithm, b"bob", b'a "realm"', b"right")
         assert verify(claimed, secret, b"REGISTER") is believed
@@ -52,7 +52,7 @@ def test_the_default_challenge_is_md5_with_auth() -> None:
 
 
 def test_credentials_are_read() -> None:
-    claimed = parse_credentials(GOOD)
+    claimed = read_credentials(parse_auth(GOOD))
     assert (claimed.username, claimed.realm, claimed.nc) == (b"bob", b"chordial.test", 26)
     assert claimed.response == b"dfe56131d1958046689d83306477ecc1"
     assert claimed.algorithm is Algorithm.MD5
@@ -74,11 +74,11 @@ def test_credentials_are_read() -> None:
 )
 def test_credentials_that_cannot_be_checked_are_400(old: bytes, new: bytes) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
-        parse_credentials(GOOD.replace(old, new))
+        read_credentials(parse_auth(GOOD.replace(old, new)))
     assert caught.value.status == 400
 
 
 def test_the_realm_of_a_header_is_found_without_believing_it() -> None:
-    assert realm_of(GOOD) == b"chordial.test"
-    assert realm_of(b"Basic Zm9v") == b""
-    assert realm_of(b'Bearer realm="chordial.test"') == b""
+    assert of_realm(GOOD, b"chordial.test") == parse_auth(GOOD)
+    for other in (b"Basic Zm9v", b'Bearer realm="chordial.test"', GOOD.replace(b"chordial", b"x")):
+        assert of_realm(other, b"chordial.test") is None
