@@ -19,6 +19,7 @@ from tests.integration.rig import DOMAIN
 SHORT = 0.6
 """Long enough for an answer over loopback; silence is believed after it."""
 LONG = 5.0
+COMPACT = {"i": "call-id", "v": "via", "f": "from", "t": "to", "m": "contact"}
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -47,9 +48,8 @@ def read(data: bytes) -> Heard:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = re.sub(r"\r\n[ \t]+", " ", head.decode("utf-8", "replace")).split("\r\n")
     pairs = (line.partition(":") for line in lines)
-    return Heard(
-        first, tuple((key.strip().lower(), value.strip()) for key, _, value in pairs), body
-    )
+    named = ((key.strip().lower(), value.strip()) for key, _, value in pairs)
+    return Heard(first, tuple((COMPACT.get(key, key), value) for key, value in named), body)
 
 
 class RawPhone:
@@ -57,13 +57,14 @@ class RawPhone:
 
     def __init__(
         self, server: tuple[str, int], user: str = "", local: tuple[str, int] | None = None,
-        transport: str = "udp",
+        transport: str = "udp", domain: str = DOMAIN,
     ) -> None:  # fmt: skip
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
         self.server = server
         self.user = user
         self.transport = transport
+        self.domain = domain
         self.socket = socket.socket(family, kind)
         self.socket.bind(local or ("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
         if transport != "udp":
@@ -133,7 +134,7 @@ class RawPhone:
         sender: str = "", call_id: str = "", body: str = "", branch: str = "",
     ) -> bytes:  # fmt: skip
         """Return a request of ours."""
-        own = f"<sip:{self.user or 'stranger'}@{DOMAIN if self.user else 'elsewhere.test'}>"
+        own = f"<sip:{self.user or 'stranger'}@{self.domain if self.user else 'elsewhere.test'}>"
         return "\r\n".join(
             (
                 f"{method} {uri} SIP/2.0",
@@ -158,7 +159,7 @@ class RawPhone:
 
     def register(self, expires: int = 120, cseq: int = 1) -> tuple[Heard, bytes]:
         """Register with digest; returns the last response and the request that it answers."""
-        uri = f"sip:{DOMAIN}"
+        uri = f"sip:{self.domain}"
         lines = [self.contact(), f"Expires: {expires}"]
         self.send(self.request("REGISTER", uri, cseq, lines=lines))
         challenge = self.final()
@@ -173,10 +174,10 @@ class RawPhone:
         name = "Authorization" if challenge.status == 401 else "Proxy-Authorization"
         asked = challenge.get("WWW-Authenticate") or challenge.get("Proxy-Authenticate")
         nonce = re.findall(r'nonce="([^"]+)"', asked)[0]
-        secret = _md5(f"{self.user}:{DOMAIN}:{self.user}pw")
+        secret = _md5(f"{self.user}:{self.domain}:{self.user}pw")
         response = _md5(f"{secret}:{nonce}:00000001:c:auth:{_md5(f'{method}:{uri}')}")
         return (
-            f'{name}: Digest username="{self.user}", realm="{DOMAIN}", nonce="{nonce}", '
+            f'{name}: Digest username="{self.user}", realm="{self.domain}", nonce="{nonce}", '
             f'uri="{uri}", response="{response}", algorithm=MD5, cnonce="c", nc=00000001, qop=auth'
         )
 

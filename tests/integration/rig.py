@@ -109,6 +109,18 @@ class LocalFleet:
             csv.writer(file).writerows([name, f"{name}pw"] for name in names)
         self.command("users", "import", str(path), timeout=120.0)
 
+    def log(self, number: int) -> str:
+        """Return what a peer has logged."""
+        return (self.state / "peers" / f"peer-{number}" / "node.log").read_text()
+
+    def assert_no_fault(self) -> None:
+        """No peer has logged a traceback, nor an error."""
+        for number in range(1, self.peers + 1):
+            text = self.log(number)
+            assert "Traceback" not in text, text[text.index("Traceback") - 300 :][:3000]
+            errors = [line for line in text.splitlines() if '"level":"error"' in line]
+            assert not errors, errors
+
 
 def free_port() -> int:
     """Return a port that nobody uses on UDP and TCP, and that the system gives to nobody else."""

@@ -26,15 +26,7 @@ def fleet(shared_fleet: LocalFleet, tmp_path_factory: pytest.TempPathFactory) ->
 def no_fault(fleet: LocalFleet) -> Iterator[None]:
     """Nothing that a test sends may end in a fault of ours."""
     yield
-    assert_no_fault(fleet)
-
-
-def assert_no_fault(fleet: LocalFleet) -> None:
-    """No peer has logged a traceback, nor an error."""
-    for log in sorted((fleet.state / "peers").glob("*/node.log")):
-        text = log.read_text()
-        assert "Traceback" not in text, f"{log}: {text[text.index('Traceback') - 300 :][:3000]}"
-        assert '"level":"error"' not in text, [li for li in text.splitlines() if '"error"' in li]
+    fleet.assert_no_fault()
 
 
 @contextmanager
