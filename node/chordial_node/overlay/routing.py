@@ -204,8 +204,9 @@ class Routing:
             else:
                 self._kernel.counters.envelopes_dropped += 1
             return
-        self._kernel.counters.envelopes_forwarded += 1
-        if not self._links.send(envelope.via.pop(), envelope):
+        if len(envelope.via) < INITIAL_TTL and self._links.send(envelope.via.pop(), envelope):
+            self._kernel.counters.envelopes_forwarded += 1
+        else:
             self._kernel.counters.envelopes_dropped += 1
 
     def _objection(self, node: NodeId, envelope: Envelope) -> OverlayError | None:

@@ -147,6 +147,16 @@ def test_what_breaks_a_rule_is_answered_with_its_code(
     assert not stations[20].served
 
 
+def test_an_answer_that_would_go_round_for_ever_is_dropped() -> None:
+    wire = Wire()
+    stations = serving(wire, [10, 20])
+    answer = ping(node(10), node(99), {"method": 0x18, "via": [node(10), node(20)] * INITIAL_TTL})
+    push(wire, stations[10], node(20), answer)
+    wire.run()
+    counters = stations[20].kernel.counters
+    assert (counters.envelopes_forwarded, counters.envelopes_dropped) == (0, 1)
+
+
 def test_who_is_asked_for_a_resource_of_another_range_forwards_it() -> None:
     wire = Wire()
     stations = serving(wire, [10, 20, 30, 40])
