@@ -34,6 +34,8 @@ class ErrorCode(IntEnum):
     """Ours: there is no room now; RFC 6940 has no code for overload."""
     STORE_UNAVAILABLE = 0xF002
     """Ours: the disk refuses writes, or the range is not yet in step; nothing was stored."""
+    INTERNAL_FAULT = 0xF003
+    """Ours: the peer that should answer has a fault, and tells it (ProcedureFaulted)."""
 
 
 class OverlayError(Exception):

@@ -268,6 +268,7 @@ class Peer:
         span = self._kernel.span("overlay.serve", envelope.trace, "server")
         context = RequestContext(envelope.source, span.trace, hops, stand_in)
         failure = None
+        fault: Exception | None = None
         try:
             serve = self._serve_by_code.get(envelope.method)
             if serve is None:
@@ -278,6 +279,10 @@ class Peer:
         except OverlayError as error:
             failure = error.code.name.lower()
             answer = error_answer(error)
+        except Exception as error:  # a fault of our own: the asker is told, the procedure ends
+            fault, failure = error, "internal_fault"
+            reason = "a fault of the peer that should answer"
+            answer = error_answer(OverlayError(ErrorCode.INTERNAL_FAULT, reason))
         if span.trace is not None:
             span.end(
                 self._kernel.now,
@@ -287,6 +292,8 @@ class Peer:
                 chordial_overlay_standin=stand_in,
             )
         self._serving.end(envelope, answer)
+        if fault is not None:
+            raise fault
 
     async def _lookup(
         self, resource: ResourceId, request: Request, kind: type[A], trace: Trace | None

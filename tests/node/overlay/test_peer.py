@@ -20,7 +20,7 @@ from chordial_node.config import Endpoint, OverlayConfig
 from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
-from chordial_node.overlay.errors import OverlayError
+from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import KindId
 from chordial_node.overlay.messages import (
     Entry,
@@ -36,9 +36,9 @@ WALL = 1_700_000_000.0
 class Whole:
     """A peer with nothing above it."""
 
-    def __init__(self, own: NodeId, config: OverlayConfig) -> None:
+    def __init__(self, own: NodeId, config: OverlayConfig, kernel: Kernel | None = None) -> None:
         self.own = own
-        self.kernel = Kernel(Random(own[0]))
+        self.kernel = kernel or Kernel(Random(own[0]))
         self.peer = Peer(self.kernel, config, own, f"peer-{own[0]}", ("10.0.0.1", 5081))
 
     def handle(self, now: float, event: Event) -> list[Effect]:
@@ -239,6 +239,39 @@ def test_a_sampled_lookup_is_one_trace_without_gaps(where: ResourceId) -> None:
     assert all(each.parent_id in known for each in spans)
     hops = [each.attributes["chordial_overlay_hop"] for each in spans if each.name == "overlay.hop"]
     assert hops == list(range(1, len(hops) + 1))
+
+
+def test_a_fault_of_our_own_is_answered_and_told() -> None:
+    class Faulty(Kernel):
+        has_fault = False
+
+        @property
+        def wall_ms(self) -> int:
+            assert not self.has_fault
+            return super().wall_ms
+
+    wire = Wire()
+    everybody = [node(20), node(70)]
+    kernel = Faulty(Random(1))
+    one = Whole(everybody[0], ring_config(everybody[0], everybody))
+    other = Whole(everybody[1], ring_config(everybody[1], everybody), kernel)
+    for whole in (one, other):
+        wire.add(whole)
+        wire.turn(whole.own, Started(wall_offset=WALL, records=()))
+    wire.run(10.0)
+    errors: list[OverlayError] = []
+
+    async def ping() -> None:
+        try:
+            await one.peer.ping(other.own)
+        except OverlayError as error:
+            errors.append(error)
+
+    kernel.has_fault = True
+    call(wire, one, lambda: one.kernel.start(ping()))
+    wire.run(0.01)
+    assert [error.code for error in errors] == [ErrorCode.INTERNAL_FAULT]
+    assert len(wire.faults()) == kernel.counters.procedure_faults == 1
 
 
 def test_an_unsampled_lookup_tells_no_span() -> None:

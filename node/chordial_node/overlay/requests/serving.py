@@ -100,6 +100,7 @@ class Serving:
         if work is None:
             return
         if envelope.method in NOT_IDEMPOTENT:
+            self._kept.pop(key, None)  # the oldest is to stand first
             self._kept[key] = (self._kernel.now, answer)
         for previous, request in work.ways:
             self._routing.answer(request, previous, answer)
