@@ -103,13 +103,12 @@ class Delivery:
     async def to_side(self, side: SideToken, trace: Trace | None) -> Way | None:
         """Return the way to the phone side of a call, or None."""
         is_own = self._sides.node_of(side) == self._own
-        held = None if side.device == NO_DEVICE else self._held(side.resource, side.device)
         flow = self._flow_of(side) if is_own else None
-        if flow is not None and (held is None or not _has_moved(flow, held.flow)):
+        if flow is not None and not self._has_moved(side, flow):
             return Way(flow, side=side)
-        if held is not None:
-            return held
         if side.device != NO_DEVICE:
+            if (way := self._held(side.resource, side.device)) is not None:
+                return way
             found = (await self._location.find(side.resource, trace)).get(side.device)
             if found is not None:
                 return _unchanged(self.way_to(side.resource, found))
@@ -130,6 +129,16 @@ class Delivery:
         if found.registration.edge == asked_by:
             return _unchanged(self._direct(token.resource, found))
         return _unchanged(self.way_to(token.resource, found))
+
+    def _has_moved(self, side: SideToken, flow: Flow) -> bool:
+        """Tell whether a phone's datagrams come from elsewhere by now: its NAT has rebound."""
+        held = self._location.accepted(side.resource, side.device)
+        if held is None or flow.is_reliable or held.registration.remote == flow.remote:
+            return False
+        now = held.registration
+        if now.transport != Transport.UDP.value or not self._speaks(now.listener, now.transport):
+            return False
+        return self._flows.datagram(now.listener, now.remote).used_at > flow.used_at
 
     def _held(self, resource: ResourceId, device: bytes) -> Way | None:
         """The way to a binding that this edge has accepted, without asking the ring."""
@@ -240,11 +249,6 @@ def _target(binding: Binding) -> Address:
     except RemoteProtocolError:
         return registration.remote
     return contact_address(contact) if isinstance(contact, SipUri) else registration.remote
-
-
-def _has_moved(before: Flow, now: Flow) -> bool:
-    """Tell whether a phone's datagrams come from elsewhere by now: its NAT has rebound."""
-    return not before.is_reliable and not now.is_reliable and now.used_at > before.used_at
 
 
 def _unchanged(way: Way | None) -> Way | None:
