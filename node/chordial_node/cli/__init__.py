@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from chordial_node import __version__
 from chordial_node.cli import (
+    bench,
     call,
     doctor,
     down,
@@ -33,7 +34,7 @@ EXPECTED = (UsageError, FleetError, PeerSilentError, SipError, ConfigError)
 """What went wrong outside of us: one sentence, exit code 1."""
 
 VERBS = (
-    up, down, status, users, register, call, message, trace, values, drain, simulate, doctor,
+    up, down, status, users, register, call, message, trace, values, drain, simulate, bench, doctor,
 )  # fmt: skip
 
 DESCRIPTION = "SIP calling without a server: a ring of peers that together are registrar and proxy."

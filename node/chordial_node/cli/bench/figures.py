@@ -1,21 +1,41 @@
 """What a measurement gives: throughput, percentiles, and CPU of all processes per operation.
 
-Only ratios of figures taken in the same run are to be trusted on a shared machine.
+Only ratios of figures taken in the same run are to be trusted on a shared machine. How an
+operation is done, and by whom, is not known here.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-Operation = Callable[[int], Awaitable[bool]]
-"""Does one operation by its number; True when it succeeded."""
+
+class Round(msgspec.Struct, frozen=True):
+    """What one stretch of load gave."""
+
+    latencies: Sequence[float]
+    """Seconds, of each operation that succeeded and was timed."""
+    ops: int
+    failed: int
+    seconds: float
+    cpu_seconds: float
+    """Of all processes of the system under test."""
+
+
+class System(Protocol):
+    """Something that can be put under load."""
+
+    name: str
+    peers: int
+
+    async def measure(self, what: str, in_flight: int, seconds: float) -> Round:
+        """Keep so many operations going for a while."""
+        ...
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """One measurement."""
+    """One measurement of one system, all its rounds together."""
 
     what: str
     system: str
@@ -37,6 +57,27 @@ class Ratio(msgspec.Struct, frozen=True):
     cpu: float
 
 
+def figures(what: str, system: str, peers: int, in_flight: int, rounds: Sequence[Round]) -> Figures:
+    """Return the figures of rounds taken together."""
+    ops = sum(each.ops for each in rounds)
+    seconds = sum(each.seconds for each in rounds)
+    cpu = sum(each.cpu_seconds for each in rounds)
+    ordered = sorted(latency for each in rounds for latency in each.latencies)
+    return Figures(
+        what=what,
+        system=system,
+        peers=peers,
+        in_flight=in_flight,
+        ops=ops,
+        failed=sum(each.failed for each in rounds),
+        seconds=round(seconds, 3),
+        ops_per_second=round(_part(ops, seconds), 1),
+        p50_ms=round(percentile(ordered, 0.5) * 1000, 3),
+        p99_ms=round(percentile(ordered, 0.99) * 1000, 3),
+        cpu_us_per_op=round(_part(cpu * 1e6, ops), 1),
+    )
+
+
 def ratio_of(ours: Figures, other: Figures) -> Ratio:
     """Return how ours compares; 0 where the other measured nothing."""
     return Ratio(
@@ -45,70 +86,24 @@ def ratio_of(ours: Figures, other: Figures) -> Ratio:
     )
 
 
+def percentile(ordered: Sequence[float], part: float) -> float:
+    """Return the value that so large a part lies below, of values in order; 0 of none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
+
+
 def cpu_seconds(pids: Sequence[int]) -> float:
     """Return the CPU time of all threads of these processes so far."""
+    return sum(_thread_nanoseconds(pid) for pid in pids) / 1e9
+
+
+def _thread_nanoseconds(pid: int) -> int:
     total = 0
-    for pid in pids:
+    try:
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            try:
-                total += int((thread / "schedstat").read_text().split()[0])
-            except (OSError, IndexError):
-                continue  # the thread has just ended
-    return total / 1e9
-
-
-def figures(
-    what: str,
-    system: str,
-    peers: int,
-    in_flight: int,
-    latencies: Sequence[float],
-    failed: int,
-    seconds: float,
-    cpu: float,
-) -> Figures:
-    """Return the figures of operations that took these seconds each."""
-    ops = len(latencies)
-    ordered = sorted(latencies)
-    return Figures(
-        what=what,
-        system=system,
-        peers=peers,
-        in_flight=in_flight,
-        ops=ops,
-        failed=failed,
-        seconds=round(seconds, 3),
-        ops_per_second=round(_part(ops, seconds), 1),
-        p50_ms=round(_percentile(ordered, 0.5) * 1000, 3),
-        p99_ms=round(_percentile(ordered, 0.99) * 1000, 3),
-        cpu_us_per_op=round(_part(cpu * 1e6, ops), 1),
-    )
-
-
-async def closed_loop(
-    operation: Operation, in_flight: int, seconds: float
-) -> tuple[list[float], int, float]:
-    """Keep so many operations going for a time; return latencies, failures and seconds."""
-    latencies: list[float] = []
-    failed = 0
-    started = time.perf_counter()
-    until = started + seconds
-    numbers = iter(range(10**9))
-
-    async def worker() -> None:
-        nonlocal failed
-        while (began := time.perf_counter()) < until:
-            if await operation(next(numbers)):
-                latencies.append(time.perf_counter() - began)
-            else:
-                failed += 1
-
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
-    return latencies, failed, time.perf_counter() - started
-
-
-def _percentile(ordered: Sequence[float], part: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * part))] if ordered else 0.0
+            total += int((thread / "schedstat").read_text().split()[0])
+    except (OSError, IndexError):
+        return total  # it has just ended
+    return total
 
 
 def _part(dividend: float, divisor: float) -> float:

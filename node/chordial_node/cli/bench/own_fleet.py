@@ -1,7 +1,10 @@
-"""A fleet to measure: peer processes in a folder of its own, and an asking peer in this process."""
+"""A fleet of ours to measure: peer processes in a folder of its own, ended whatever happens.
+
+The folder lies where files outlive a restart (/var/tmp), never in memory: an acknowledged Store has
+been flushed to a disk, here too.
+"""
 
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -11,59 +14,115 @@ from pathlib import Path
 
 import msgspec
 
-from chordial_node import config
 from chordial_node.cli import ports
 from chordial_node.cli.asking import statuses
-from chordial_node.cli.fleet import Fleet, FleetError, FleetFile
+from chordial_node.cli.bench.asker_process import AskerProcess, Load, Measure
+from chordial_node.cli.bench.figures import Round, cpu_seconds
+from chordial_node.cli.fleet import Fleet, FleetError
 from chordial_node.cli.processes import Processes
 from chordial_node.cli.status import is_ideal
-from chordial_node.node import Node
 
 START_SECONDS = 120.0
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.3
 HOST = "127.0.0.1"
 DOMAIN = "chordial.test"
+VALUES = 500
+VALUE_BYTES = 300
+SCRATCH = "/var/tmp"
 
 
 class BenchFleet:
-    """The measured system: all peers but the last are processes, the last one is here."""
+    """Peers in processes, so many to each."""
 
-    def __init__(self, fleet: Fleet, processes: Processes, asker: Node) -> None:
+    name = "chordial"
+
+    def __init__(self, fleet: Fleet, processes: Processes) -> None:
+        """Hold what was started."""
         self.fleet = fleet
-        self.asker = asker
+        self.peers = len(fleet.file.peers)
         self._processes = processes
 
     @property
     def pids(self) -> Sequence[int]:
-        """The processes whose CPU counts, this one included."""
+        """The processes whose CPU counts."""
         running = [self._processes.running(group[0]) for group in self._processes.groups]
-        return [os.getpid(), *(pid for pid in running if pid is not None)]
+        return [pid for pid in running if pid is not None]
+
+
+class OverlaySystem(BenchFleet):
+    """A fleet whose last peer does the asking: `lookup` is a get, `store` a put of a new key."""
+
+    def __init__(self, fleet: Fleet, processes: Processes, asker: AskerProcess) -> None:
+        """Hold what was started."""
+        super().__init__(fleet, processes)
+        self._asker = asker
+        self._round = 0
+
+    async def prepare(self) -> None:
+        """Store the values that will be looked up."""
+        await self._asker.tell(Load(VALUES, VALUE_BYTES))
+
+    async def measure(self, what: str, in_flight: int, seconds: float) -> Round:
+        """Keep so many operations going for a while."""
+        self._round += 1
+        pids = [*self.pids, self._asker.pid]
+        name = f"{what}-{self._round}"
+        before = cpu_seconds(pids)
+        done = await self._asker.tell(Measure(what, name, in_flight, seconds, VALUES, VALUE_BYTES))
+        cpu = cpu_seconds(pids) - before
+        latencies = [each / 1e6 for each in done.latencies_us]
+        return Round(latencies, len(latencies), done.failed, done.seconds, cpu)
 
 
 @asynccontextmanager
-async def bench_fleet(peers: int, per_process: int) -> AsyncIterator[BenchFleet]:
-    """Start so many peers, the asking one among them; end them all afterwards."""
-    with tempfile.TemporaryDirectory(prefix="chordial-bench-") as folder:
-        chosen = ports.choose(peers, HOST, HOST)
-        whole = Fleet.make(Path(folder), DOMAIN, HOST, "", chosen)
-        served = Fleet(whole.state, _without_last(whole))
-        processes = Processes(served, per_process)
-        text = (whole.folder(whole.file.peers[-1]) / "config.json").read_bytes()
-        asker = Node(config.parse(text), sys.stderr)
+async def sip_fleet(peers: int, per_process: int) -> AsyncIterator[BenchFleet]:
+    """Start so many peers, all alike, and end them afterwards."""
+    with tempfile.TemporaryDirectory(prefix="chordial-bench-", dir=SCRATCH) as folder:
+        whole = _made(Path(folder), peers)
+        processes = Processes(_interleaved(whole, peers, per_process), per_process)
         try:
             processes.start_all()
-            await asker.start()
             await _until_ready(whole, processes)
-            yield BenchFleet(whole, processes, asker)
+            yield BenchFleet(whole, processes)
         finally:
-            asker.stop(leave=False)
-            await asker.wait()
-            await asker.close()
             await processes.stop_all()
 
 
-def _without_last(fleet: Fleet) -> FleetFile:
-    return msgspec.structs.replace(fleet.file, peers=fleet.file.peers[:-1])
+@asynccontextmanager
+async def overlay_fleet(peers: int, per_process: int) -> AsyncIterator[OverlaySystem]:
+    """Start so many peers, the last one as asking process, and end them afterwards."""
+    with tempfile.TemporaryDirectory(prefix="chordial-bench-", dir=SCRATCH) as folder:
+        whole = _made(Path(folder), peers)
+        processes = Processes(_interleaved(whole, peers - 1, per_process), per_process)
+        place = whole.folder(whole.file.peers[-1])
+        command = [
+            sys.executable, "-m", "chordial_node.cli.bench.asker", str(place / "config.json"),
+        ]  # fmt: skip
+        asker: AskerProcess | None = None
+        try:
+            processes.start_all()
+            asker = await AskerProcess.start(command, place / "node.log")
+            await asker.answer()
+            await _until_ready(whole, processes)
+            system = OverlaySystem(whole, processes, asker)
+            await system.prepare()
+            yield system
+        finally:
+            if asker is not None:
+                await asker.end()
+            await processes.stop_all()
+
+
+def _made(state: Path, peers: int) -> Fleet:
+    return Fleet.make(state, DOMAIN, HOST, "", ports.choose(peers, HOST, HOST))
+
+
+def _interleaved(fleet: Fleet, count: int, per_process: int) -> Fleet:
+    """Order the first peers so that ring neighbors, which hold each other's copies, are apart."""
+    chosen = fleet.file.peers[:count]
+    groups = -(-count // per_process)
+    mixed = tuple(peer for first in range(groups) for peer in chosen[first::groups])
+    return Fleet(fleet.state, msgspec.structs.replace(fleet.file, peers=mixed))
 
 
 async def _until_ready(fleet: Fleet, processes: Processes) -> None:
