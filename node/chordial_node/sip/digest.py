@@ -6,12 +6,16 @@ counts and whose secret it is are decided elsewhere. Passwords are only ever tur
 
 import hashlib
 import hmac
+import re
 from enum import Enum
 
 import msgspec
 
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.headers import AuthParams, parse_auth, quote
+
+_NONCE_COUNT = re.compile(rb"[0-9A-Fa-f]{1,8}")
+"""Eight digits by the grammar; aiovoip and others count without leading zeros."""
 
 
 class Algorithm(Enum):
@@ -67,7 +71,7 @@ def read_credentials(auth: AuthParams) -> Credentials:
         qop = qop.lower()
         if qop != b"auth" or not params.get(b"cnonce"):
             raise RemoteProtocolError(400, "Unsupported qop")
-        if len(nc_text) != 8:
+        if not _NONCE_COUNT.fullmatch(nc_text):
             raise RemoteProtocolError(400, "Malformed nonce count")
     return Credentials(
         username=params[b"username"],
@@ -78,7 +82,7 @@ def read_credentials(auth: AuthParams) -> Credentials:
         algorithm=_algorithm(params.get(b"algorithm", b"MD5")),
         qop=qop,
         cnonce=params.get(b"cnonce", b""),
-        nc=_nonce_count(nc_text) if qop is not None else 0,
+        nc=int(nc_text, 16) if qop is not None else 0,
         nc_text=nc_text,
     )
 
@@ -166,13 +170,6 @@ def _algorithm(name: bytes) -> Algorithm:
         if name.upper() == algorithm.value.encode():
             return algorithm
     raise RemoteProtocolError(400, "Unsupported Digest Algorithm")
-
-
-def _nonce_count(text: bytes) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        raise RemoteProtocolError(400, "Malformed nonce count") from None
 
 
 def _hash(algorithm: Algorithm, text: bytes) -> bytes:

@@ -58,6 +58,11 @@ def test_credentials_are_read() -> None:
     assert claimed.algorithm is Algorithm.MD5
 
 
+def test_a_count_without_leading_zeros_is_a_count() -> None:
+    claimed = read_credentials(parse_auth(GOOD.replace(b"nc=0000001a", b'nc="1A"')))
+    assert (claimed.nc, claimed.nc_text) == (26, b"1A")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -65,7 +70,8 @@ def test_credentials_are_read() -> None:
         (b'username="bob", ', b""),
         (b"qop=auth", b"qop=auth-int"),
         (b'cnonce="c"', b'cnonce=""'),
-        (b"nc=0000001a", b"nc=1a"),
+        (b"nc=0000001a", b"nc=00000001a"),
+        (b"nc=0000001a", b"nc=-000001a"),
         (b"nc=0000001a", b"nc=0000001g"),
         (b"nc=0000001a, ", b""),
         (b"qop=auth", b"algorithm=MD5-sess"),
