@@ -121,6 +121,9 @@ class SipConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bindings of one AOR."""
     foreign_inbound: bool = True
     """Strangers may send INVITE and OPTIONS to local users."""
+    digest: tuple[Annotated[str, Meta(pattern="^(MD5|SHA-256)$")], ...] = ("MD5",)
+    """What challenges offer, in this order (RFC 8760 §2.3). Old phones give up where SHA-256 is
+    offered at all: put it first, with MD5 or alone, where all phones know it."""
     timer_t1_seconds: Positive = 0.5
     """RFC 3261 §17.1.1.1."""
     ring_timeout_seconds: Positive = 180.0
@@ -192,6 +195,10 @@ def _overlay_problems(overlay: OverlayConfig) -> list[str]:
             node_id(text)
         except ValueError as error:
             problems.append(f"overlay.founders: {error}")
+    if len({text.lower(): None for text in overlay.founders}) != len(overlay.founders):
+        problems.append("overlay.founders names one twice: a majority is of different peers")
+    if overlay.successors < overlay.copies:
+        problems.append("overlay.successors is less than overlay.copies: copies lie at successors")
     if overlay.copies > 16:
         problems.append("overlay.copies is more than 16: nobody can hold that many")
     return problems
@@ -206,6 +213,8 @@ def _sip_problems(sip: SipConfig) -> list[str]:
         problems.append(f"sip.listeners needs exactly one of transport peer, not {len(peers)}")
     if not any(each.transport is not Transport.PEER for each in sip.listeners):
         problems.append("sip.listeners has none for phones: add one of transport udp, tcp or tls")
+    if not sip.digest or len(sip.digest) > len(dict.fromkeys(sip.digest)):
+        problems.append("sip.digest names MD5, SHA-256 or both, each once")
     if len(sip.listeners) > 255:
         problems.append("sip.listeners has more than 255 entries")
     return problems

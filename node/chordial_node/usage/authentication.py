@@ -58,6 +58,7 @@ class Authentication:
         self._boot = boot
         self._credentials = credentials
         self._realm = config.domain.encode()
+        self._algorithms = tuple(digest.Algorithm(name) for name in config.digest)
         self._lifetime = 2.0 * config.max_expires_seconds
         self._nonces_of: tuple[int, Nonces] | None = None
         self._unanswered = ChallengeBudget()
@@ -75,11 +76,14 @@ class Authentication:
         self._kernel.counters.sip_challenges += 1
         random = self._kernel.random.getrandbits(8 * RANDOM_LENGTH).to_bytes(RANDOM_LENGTH, "big")
         nonce = self._nonces().make(self._kernel.wall, random)
-        value = digest.challenge(self._realm, nonce, stale=stale)
-        if request.method == b"REGISTER":
-            headers = ((b"WWW-Authenticate", value),)
+        is_register = request.method == b"REGISTER"
+        name = b"WWW-Authenticate" if is_register else b"Proxy-Authenticate"
+        headers = tuple(
+            (name, digest.challenge(self._realm, nonce, algorithm, stale=stale))
+            for algorithm in self._algorithms
+        )
+        if is_register:
             return RemoteProtocolError(401, "Unauthorized", headers)
-        headers = ((b"Proxy-Authenticate", value),)
         return RemoteProtocolError(407, "Proxy Authentication Required", headers)
 
     def claim(self, request: Message, flow: Flow) -> Claim:
@@ -90,6 +94,8 @@ class Authentication:
         if not ours:
             raise self.challenge(request, flow)
         credentials = digest.read_credentials(ours[-1])
+        if credentials.algorithm not in self._algorithms:
+            raise self.challenge(request, flow)
         state = self._nonces().judge(credentials.nonce, self._kernel.wall)
         if state is NonceState.FORGED:
             raise self.challenge(request, flow)

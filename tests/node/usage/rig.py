@@ -67,7 +67,9 @@ KEYS = KeyRing("test", (OverlayKey(1, bytes(range(32))),))
 class Wire:
     """The net: everything that moves between edges and phones, and the only clock."""
 
-    def __init__(self, edges: int = 3, sampling: float = 0.0) -> None:
+    def __init__(
+        self, edges: int = 3, sampling: float = 0.0, digest: tuple[str, ...] = ("MD5",)
+    ) -> None:
         self.now = 100.0
         self.shared = SharedRing()
         self.notices: list[tuple[int, Notice]] = []
@@ -77,7 +79,7 @@ class Wire:
         self._order = 0
         for number, own in enumerate(spread_node_ids(edges)):
             self.shared.addresses[own] = (f"10.244.0.{number + 1}", 5081)
-            self.edges.append(Edge(self, number, own, sampling))
+            self.edges.append(Edge(self, number, own, sampling, digest))
         for edge in self.edges:
             edge.begin()
 
@@ -134,7 +136,9 @@ class Wire:
 class Edge:
     """One peer's SIP side."""
 
-    def __init__(self, wire: Wire, number: int, own: NodeId, sampling: float) -> None:
+    def __init__(
+        self, wire: Wire, number: int, own: NodeId, sampling: float, digest: tuple[str, ...]
+    ) -> None:
         self.wire = wire
         self.number = number
         self.own = own
@@ -147,7 +151,7 @@ class Edge:
         self._accepted = 1
         self._random = Random(number)
         self._sampling = sampling
-        self.config = _config(number, own)
+        self.config = _config(number, digest)
 
     def begin(self) -> None:
         """Build the SIP side; again after a restart."""
@@ -258,7 +262,7 @@ UDP, TCP, PEER = 0, 1, 2
 """Numbers of the listeners."""
 
 
-def _config(number: int, own: NodeId) -> NodeConfig:
+def _config(number: int, digest: tuple[str, ...]) -> NodeConfig:
     vip = Endpoint(*VIP)
     bind = Endpoint(f"10.244.0.{number + 1}", 5060)
     listeners = (
@@ -269,7 +273,7 @@ def _config(number: int, own: NodeId) -> NodeConfig:
     return NodeConfig(
         name=f"p{number + 1}",
         overlay=OverlayConfig("test", Endpoint(bind.host, 6084), Endpoint(bind.host, 6084), ()),
-        sip=SipConfig(DOMAIN, listeners),
+        sip=SipConfig(DOMAIN, listeners, digest=digest),
         identity=IdentityConfig("", "", "", ""),
         storage=StorageConfig(""),
         telemetry=TelemetryConfig(),
