@@ -56,6 +56,18 @@ def test_all_problems_are_told_together() -> None:
     assert "exactly one of transport peer" in told
 
 
+def test_a_founder_counts_once() -> None:
+    change = valid()
+    change["overlay"]["founders"] = ["0a" * 16, "0A" * 16]
+    assert "names one twice" in problems(change)
+
+
+def test_copies_need_successors_to_lie_at() -> None:
+    change = valid()
+    change["overlay"].update(copies=5, successors=4)
+    assert "overlay.successors is less than overlay.copies" in problems(change)
+
+
 def test_an_unknown_field_is_named() -> None:
     change = valid()
     change["overlay"]["copys"] = 3
