@@ -89,7 +89,6 @@ class Peer:
     ) -> None:
         self.node_id = own
         self._kernel = kernel
-        self._config = config
         self.table = Table(own)
         self.links = Links(kernel, config, own, self.table)
         self.routing = Routing(kernel, own, self.table, self.links)

@@ -78,10 +78,6 @@ class RoundTrip(msgspec.Struct):
         self.srtt += (seconds - self.srtt) / 8
 
 
-UNKNOWN_ROUND_TRIP = RoundTrip()
-"""Of a peer that no link leads to."""
-
-
 class Watched:
     """A forward's span that waits for its envelope to be written."""
 

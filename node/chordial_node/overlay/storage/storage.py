@@ -54,6 +54,8 @@ from chordial_node.overlay.storage.values import (
 
 STORE_ID_KEY = b"meta/store-id"
 SWEEP_SECONDS = 1.0
+SWEEP_ON_SECONDS = 0.02
+"""Between two sweeps while there is more to do."""
 SWEPT_AT_ONCE = 500
 NO_RESOURCE = ResourceId(bytes(ID_LENGTH))
 
@@ -81,7 +83,7 @@ class Storage:
         self._exchange = Exchange(
             kernel, requests, self._ranges, self._values, journal, self._copies
         )
-        strays = Strays(kernel, own, requests, self._ranges, self._values, journal, self._exchange)
+        strays = Strays(own, requests, self._ranges, self._values, journal, self._exchange)
         self._repair = Repair(kernel, self._ranges, self._values, journal, self._exchange, strays)
         self._handover = Handover(kernel, config, ring, self._ranges, self._values, self._exchange)
         self._copies.on_missed = self._repair.soon
@@ -366,7 +368,8 @@ class Storage:
         records = self._values.expire(self._kernel.wall_ms, SWEPT_AT_ONCE)
         self._kernel.counters.values_expired += len(records)
         self._journal.remember_all(records)
-        self._kernel.after(SWEEP_SECONDS, self._sweep)
+        is_done = len(records) < SWEPT_AT_ONCE
+        self._kernel.after(SWEEP_SECONDS if is_done else SWEEP_ON_SECONDS, self._sweep)
 
 
 def _stat_of(entry: Entry) -> EntryStat:

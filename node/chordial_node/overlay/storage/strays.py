@@ -6,7 +6,6 @@ peer that comes back with an old disk brings what nobody else has, and what is g
 """
 
 from chordial_node.ids import NodeId, ResourceId, between, offset, within
-from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.errors import OverlayError
 from chordial_node.overlay.messages import RangeDigestAnswer, RangeDigestRequest
 from chordial_node.overlay.storage.copies import Asker
@@ -24,7 +23,6 @@ class Strays:
 
     def __init__(
         self,
-        kernel: Kernel,
         own: NodeId,
         requests: Asker,
         ranges: Ranges,
@@ -32,7 +30,6 @@ class Strays:
         journal: Journal,
         exchange: Exchange,
     ) -> None:
-        self._kernel = kernel
         self._own = own
         self._requests = requests
         self._ranges = ranges

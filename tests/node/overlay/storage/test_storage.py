@@ -383,6 +383,16 @@ def test_a_damaged_row_is_counted_and_left_on_disk() -> None:
     assert STORE_ID_KEY in peers[1].disk
 
 
+def test_many_values_that_end_together_make_room_soon() -> None:
+    peers = settled(1)
+    for number in range(2_000):
+        peers.store(resource_before(peers, 0, number), peers.writer(lifetime=60.0))
+    peers.run(61.2)
+    assert peers[0].storage.keys == 0
+    peers.run(11.2)
+    assert not any(key.startswith(b"value/") for key in peers[0].disk)
+
+
 def test_a_full_store_says_busy() -> None:
     peers = settled(3, max_entries=2)
     for number in range(2):
