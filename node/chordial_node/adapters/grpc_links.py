@@ -192,6 +192,9 @@ class GrpcLinks:
         except TimeoutError:
             reason = f"nobody answered within {DIAL_SECONDS:g} s"
             outcome = LinkFailed(effect.link, LinkFailure.UNREACHABLE, reason)
+        except (*_ENDED, OSError, ValueError, OverflowError) as error:
+            reason = f"its address cannot be dialed: {_why(error)}"
+            outcome = LinkFailed(effect.link, LinkFailure.UNREACHABLE, reason)
         self._dials.pop(effect.link, None)
         self._tell(outcome)
 
@@ -237,8 +240,10 @@ class GrpcLinks:
         channel: grpc.aio.Channel,
     ) -> LinkFailed:
         """Say why a dial failed: gRPC tells refused, silent and strange ends apart by text only."""
-        code, details = await call.code(), await call.details()
-        await channel.close(None)
+        try:
+            code, details = await call.code(), await call.details()
+        finally:
+            await channel.close(None)
         if code is not grpc.StatusCode.UNAVAILABLE:
             reason = f"the peer refuses this one: {details or code}"
             return LinkFailed(effect.link, LinkFailure.UNREACHABLE, reason)

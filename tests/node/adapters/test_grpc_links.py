@@ -285,3 +285,15 @@ async def test_a_port_in_use_is_an_error_of_the_system(issuer: Issuer) -> None:
         with pytest.raises(OSError, match="in use"):
             await server.start(bind)
     await server.stop(0)
+
+
+@pytest.mark.parametrize(("host", "port"), [("x" * 70, 6084), ("127.0.0.1", 70_000)])
+@pytest.mark.parametrize("node", [WILDCARD, B], ids=["a seed", "a peer"])
+@on_both_loops
+async def test_an_address_that_is_none_fails_the_dial(
+    issuer: Issuer, node: NodeId, host: str, port: int
+) -> None:
+    a = LinkedPeer(A, issuer.peer(A))
+    async with running(a):
+        a.links.open(OpenLink(2, node, (host, port)))
+        assert isinstance(await a.until(LinkFailed), LinkFailed)
