@@ -155,7 +155,7 @@ class SipStreams:
         except TimeoutError:
             reason = f"no connection within {CONNECT_SECONDS:g} s"
             self._tell(FlowFailed(effect.flow, reason))
-        except (OSError, IdentityError) as error:
+        except (OSError, OverflowError, ValueError) as error:  # the last two: no host, no port
             self._tell(FlowFailed(effect.flow, _why(error)))
         else:
             self._flows[effect.flow] = connection
@@ -175,9 +175,11 @@ class SipStreams:
                 continue
             remote: Address = (source[0], source[1])
             count = self._of_address[remote[0]]
-            if count >= MOST_OF_ONE_ADDRESS or len(self._made) >= MOST_CONNECTIONS:
+            everyone = len(self._made) + len(self._work)  # those in the handshake are work
+            if count >= MOST_OF_ONE_ADDRESS or everyone >= MOST_CONNECTIONS:
                 accepted.close()
-                self._refused("too_many", f"{count} connections of one address", remote[0])
+                told = f"{count} connections of one address, {everyone} of all"
+                self._refused("too_many", told, remote[0])
                 continue
             self._of_address[remote[0]] += 1
             self._start(self._admit(number, accepted, remote), _NOT_YET)
@@ -250,8 +252,8 @@ class _Connection(asyncio.Protocol):
     """One connection: what comes before the core knows of it waits, bounded by the transport."""
 
     __slots__ = (
-        "_early", "_is_counted", "_owner", "_remote", "_silence", "_tell", "_transport", "flow",
-        "is_made",
+        "_closing", "_early", "_is_counted", "_owner", "_remote", "_silence", "_tell",
+        "_transport", "flow", "is_made",
     )  # fmt: skip
 
     def __init__(
@@ -266,6 +268,7 @@ class _Connection(asyncio.Protocol):
         self._tell: Callable[[Event], None] | None = None
         self._early: list[bytes] = []
         self._silence: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.is_made = True
@@ -300,8 +303,9 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._owner.gone(self)
-        if self._silence is not None:
-            self._silence.cancel()
+        for timer in (self._silence, self._closing):
+            if timer is not None:
+                timer.cancel()
         if self._is_counted:
             self._owner.forget(self._remote[0])
         self._owner.lose(self, "the other end closed it" if exc is None else _why(exc))
@@ -323,14 +327,16 @@ class _Connection(asyncio.Protocol):
         return shown
 
     def close(self) -> None:
-        """Close after what was written has left, at once when that is too much."""
+        """Close after what was written has left: at once when that is too much, or takes long."""
         if self._silence is not None:
             self._silence.cancel()
-        if self._transport is None:
+            self._silence = None
+        if self._transport is None or self._closing is not None:
             return
         if self._transport.get_write_buffer_size() > LONGEST_WRITE_QUEUE:
             self._transport.abort()
         else:
+            self._closing = asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.abort)
             self._transport.close()
 
     def abort(self) -> None:

@@ -1,6 +1,7 @@
 """SIP connections over real sockets: TCP, TLS for phones, and mutual TLS between peers."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -234,3 +235,39 @@ async def test_a_port_in_use_is_an_error_of_the_system(trust: Trust) -> None:
         taken = StreamListener(Transport.TCP, Endpoint("127.0.0.1", peer.port))
         with pytest.raises(OSError, match="in use"):
             await peer.streams.listen(2, taken)
+
+
+@pytest.mark.parametrize(("host", "port"), [("x" * 70, 5060), ("127.0.0.1", 70_000)])
+@on_both_loops
+async def test_an_address_that_is_none_fails_the_flow(trust: Trust, host: str, port: int) -> None:
+    async with StreamPeer(TCP, trust) as peer:
+        peer.streams.open(OpenFlow(2, 1, (host, port), None))
+        assert isinstance(await peer.until(FlowFailed), FlowFailed)
+
+
+@on_both_loops
+async def test_a_closed_flow_does_not_wait_for_who_never_reads(trust: Trust) -> None:
+    def lost() -> bool:
+        return any(isinstance(event, FlowLost) for event in peer.told.events)
+
+    async with StreamPeer(TCP, trust) as peer:
+        with socket.socket() as first, socket.socket() as second:
+            for phone in (first, second):
+                phone.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                phone.connect(("127.0.0.1", peer.port))
+            await peer.told.until(lambda e: isinstance(e, FlowOpened) and e.flow == 3)
+            pieces = 0
+            while not lost():  # how much the kernel takes, and a mebibyte more
+                peer.streams.write(WriteFlow(1, b"x" * 65_536))
+                pieces += 1
+            for _ in range(pieces - 8):
+                peer.streams.write(WriteFlow(3, b"x" * 65_536))
+            held = descriptors()
+            peer.streams.close(CloseFlow(3))
+            async with asyncio.timeout(5.0):
+                while descriptors() > held - 2:  # both are let go
+                    await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.05)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
