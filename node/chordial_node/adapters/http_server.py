@@ -85,7 +85,7 @@ class HttpServer:
         try:
             if self._open <= MOST_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_SECONDS):
-                    writer.write(_encoded(await self._answer(reader)))
+                    await self._answer(reader, writer)
                     await writer.drain()
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # whoever asked has gone, or was too slow
@@ -93,12 +93,16 @@ class HttpServer:
             self._open -= 1
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> Page:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
+            line = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n", 1)[0]
         except asyncio.LimitOverrunError:
-            return Page(400, b"the request is too long\n")
-        parts = head.split(b"\r\n", 1)[0].split(b" ")
+            writer.write(_encoded(Page(400, b"the request is too long\n")))
+            return
+        page = await self._page(line.split(b" "))
+        writer.write(_encoded(page, is_whole=not line.startswith(b"HEAD ")))
+
+    async def _page(self, parts: list[bytes]) -> Page:
         if len(parts) != 3:
             return Page(400, b"this is no HTTP request\n")
         if parts[0] not in (b"GET", b"HEAD"):
@@ -129,12 +133,12 @@ class HttpServer:
         return Page(200, _overview(status).encode(), "text/html; charset=utf-8")
 
 
-def _encoded(page: Page) -> bytes:
+def _encoded(page: Page, *, is_whole: bool = True) -> bytes:
     head = (
         f"HTTP/1.1 {page.status} {_REASONS[page.status]}\r\nContent-Type: {page.content_type}\r\n"
         f"Content-Length: {len(page.body)}\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
-    return head.encode() + page.body
+    return head.encode() + (page.body if is_whole else b"")
 
 
 def _overview(status: StatusAnswer) -> str:

@@ -86,3 +86,9 @@ async def test_the_pages_show_the_peers_own_status() -> None:
 async def test_what_is_not_served_is_answered_as_such(request_bytes: bytes, status: int) -> None:
     async with serving() as (_, _, port):
         assert (await get(port, request_bytes))[0] == status
+
+
+@on_a_loop
+async def test_head_is_answered_without_the_page() -> None:
+    async with serving() as (_, _, port):
+        assert await get(port, b"HEAD /healthz HTTP/1.1\r\n\r\n") == (200, "")
