@@ -11,6 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -65,7 +66,7 @@ class SqliteDisk:
                 self.set_aside = f"{error}: it was set aside as {self._put_away()}"
                 database = self._connect()
             rows = tuple(database.execute("SELECT key, value FROM records ORDER BY key"))
-        except (sqlite3.Error, _UnusableFileError) as error:
+        except (sqlite3.Error, OSError, _UnusableFileError) as error:
             self._unlock()
             raise DiskError(f"storage.path {self._path} cannot be used: {error}") from error
         self._database = database
@@ -102,19 +103,19 @@ class SqliteDisk:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise DiskError(f"storage.path {self._path} cannot be used: {error}") from error
-        try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            os.truncate(self._lock, 0)
+            os.write(self._lock, b"%d\n" % os.getpid())
+        except BlockingIOError as error:
             holder = os.read(self._lock, 32).decode("ascii", "replace").strip() or "unknown"
             self._unlock()
             raise DiskError(
                 f"storage.path {self._path} is in use by process {holder}:"
                 " end that one, or give this peer a path of its own"
             ) from error
-        os.truncate(self._lock, 0)
-        os.write(self._lock, b"%d\n" % os.getpid())
+        except OSError as error:
+            self._unlock()
+            raise DiskError(f"storage.path {self._path} cannot be used: {error}") from error
 
     def _unlock(self) -> None:
         if self._lock >= 0:
@@ -210,7 +211,8 @@ def _commit(database: sqlite3.Connection, group: list[Persist]) -> Event:
         database.execute("COMMIT")
     except sqlite3.Error as error:
         if database.in_transaction:
-            database.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # the next BEGIN tells if it did not work either
+                database.execute("ROLLBACK")
         return PersistFailed(sequence, f"{error}")
     return Persisted(sequence)
 

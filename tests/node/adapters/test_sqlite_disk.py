@@ -163,3 +163,8 @@ def test_a_path_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     disk = SqliteDisk(tmp_path / "file" / "peer.sqlite", OWN, "machine", lambda _: None)
     with pytest.raises(DiskError, match=r"storage\.path .* cannot be used"):
         disk.open()
+
+
+def test_a_lock_that_cannot_be_written_is_told(path: Path) -> None:
+    with largest_file(0), pytest.raises(DiskError, match=r"storage\.path .* cannot be used"):
+        SqliteDisk(path, OWN, "machine", lambda _: None).open()
