@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from chordial_node.config import ConfigError, NodeConfig
 from chordial_node.node import Node, StartError
 
 CANNOT_START = 2
+MOST_DESCRIPTORS = 65_536
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"chordial-node: {error}", file=sys.stderr)
         return CANNOT_START
+    _raise_descriptor_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_run(configs))
 
@@ -52,6 +55,14 @@ def _read(path: Path) -> NodeConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
+def _raise_descriptor_limit() -> None:
+    """Each connection of a phone is a descriptor, and the usual soft limit is 1,024 of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
@@ -63,7 +74,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _run(configs: Sequence[NodeConfig]) -> int:
     nodes: list[Node] = []
     grpc_words = GrpcStderr(
-        lambda *told: nodes[0].refused(*told), lambda *line: nodes[0].log.line(*line)
+        lambda *told: nodes[0].refused(*told),
+        lambda level, text: nodes[0].log.limited_line(level, "grpc says", told=text),
     )
     nodes += [Node(each, grpc_words.stream) for each in configs]
     first = nodes[0]

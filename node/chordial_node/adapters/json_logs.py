@@ -94,6 +94,8 @@ class NodeLog:
 
     def limited_line(self, level: str, message: str, **fields: object) -> None:
         """Write a line that outsiders can cause; too many are left out, and counted."""
+        if not self._logger.isEnabledFor(logging.getLevelName(level.upper())):
+            return
         limit = self._limits.setdefault(message, _Limit(self._clock()))
         if limit.admits(self._clock()):
             if limit.left_out:

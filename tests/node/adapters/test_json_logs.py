@@ -76,6 +76,14 @@ def test_what_outsiders_cause_is_limited_and_counted() -> None:
     assert lines.read()[-1]["left_out"] == 5
 
 
+def test_what_the_level_hides_takes_no_room_from_what_it_shows() -> None:
+    lines = Lines("info")
+    for _ in range(BURST):
+        lines.log.limited_line("debug", "grpc says", told="nothing of interest")
+    lines.log.limited_line("error", "grpc says", told="that it cannot go on")
+    assert [line["told"] for line in lines.read()] == ["that it cannot go on"]
+
+
 def test_a_fault_comes_with_where_it_happened() -> None:
     lines = Lines("info")
     lines.log.fault("core failed", ValueError("bug"))
