@@ -18,8 +18,10 @@ from chordial_node.sip.flow import Flow
 FIRST_MESSAGE_SECONDS = 10.0
 PEER_IDLE_SECONDS = 120.0
 MOST_CONNECTIONS = 40_000
+MOST_PER_ADDRESS = 10_000
+"""Accepted connections of one address; phones behind one NAT share an address."""
 MOST_SILENT_PER_ADDRESS = 1_000
-"""Connections of one address without a message yet; phones behind one NAT share an address."""
+"""Those of them without a message yet."""
 _TICK_SECONDS = 2.0
 
 
@@ -38,6 +40,7 @@ class Connections:
         self._by_node: dict[NodeId, list[Flow]] = {}
         self._silent: dict[Flow, float] = {}
         self._silent_by_host: dict[str, int] = {}
+        self._by_host: dict[str, int] = {}
         self._last_number = 0
         self._timer: Timer | None = None
 
@@ -51,8 +54,11 @@ class Connections:
 
     def has_room(self, remote: Address) -> bool:
         """Tell whether one more connection may be accepted from an address."""
-        silent = self._silent_by_host.get(remote[0], 0)
-        return len(self._by_number) < MOST_CONNECTIONS and silent < MOST_SILENT_PER_ADDRESS
+        return (
+            len(self._by_number) < MOST_CONNECTIONS
+            and self._by_host.get(remote[0], 0) < MOST_PER_ADDRESS
+            and self._silent_by_host.get(remote[0], 0) < MOST_SILENT_PER_ADDRESS
+        )
 
     def add(self, flow: Flow) -> None:
         """Know a connection, dialed or accepted."""
@@ -65,8 +71,8 @@ class Connections:
             self._by_node.setdefault(flow.node, []).append(flow)
         elif not flow.is_dialed:
             self._silent[flow] = self._kernel.now + FIRST_MESSAGE_SECONDS
-            host = flow.remote[0]
-            self._silent_by_host[host] = self._silent_by_host.get(host, 0) + 1
+            _count(self._by_host, flow.remote[0], 1)
+            _count(self._silent_by_host, flow.remote[0], 1)
         if self._timer is None and (self._silent or self._by_node):
             self._timer = self._kernel.after(_TICK_SECONDS, self._tick)
 
@@ -81,16 +87,14 @@ class Connections:
             flows.remove(flow)
             if not flows:
                 del self._by_node[flow.node]
+        elif not flow.is_dialed:
+            _count(self._by_host, flow.remote[0], -1)
         self.note_spoken(flow)
 
     def note_spoken(self, flow: Flow) -> None:
         """Note that a connection has carried a message: it is not ended for silence."""
-        if self._silent.pop(flow, None) is None:
-            return
-        host = flow.remote[0]
-        self._silent_by_host[host] -= 1
-        if not self._silent_by_host[host]:
-            del self._silent_by_host[host]
+        if self._silent.pop(flow, None) is not None:
+            _count(self._silent_by_host, flow.remote[0], -1)
 
     def get(self, number: int) -> Flow | None:
         """Return the connection of a number."""
@@ -128,3 +132,11 @@ class Connections:
             self._on_useless(flow, "idle")
         if self._timer is None and (self._silent or self._by_node):
             self._timer = self._kernel.after(_TICK_SECONDS, self._tick)
+
+
+def _count(counts: dict[str, int], host: str, change: int) -> None:
+    number = counts.get(host, 0) + change
+    if number:
+        counts[host] = number
+    else:
+        del counts[host]

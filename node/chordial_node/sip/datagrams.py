@@ -1,7 +1,8 @@
 """Which UDP flows are remembered (RFC 5626 §3.1): one for each listener and remote address.
 
-Bounded, the one that has been silent for the longest time is forgotten first; forgetting loses
-nothing but the memory that a flow is dead. What a datagram holds is not looked at here.
+Bounded, the one that has been silent for the longest time is forgotten first, but for those that
+keepalives hold open: whoever forges sources must not end them. What a datagram holds is not looked
+at here.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from chordial_node.config import Transport
 from chordial_node.sip.flow import Flow
 
 MOST_DATAGRAM_FLOWS = 50_000
+MOST_PASSED = 16
+"""So many kept flows are put to the end for a new one before one of them is forgotten."""
 
 
 class Datagrams:
@@ -44,8 +47,15 @@ class Datagrams:
 
     def _new(self, listener: int, remote: Address) -> Flow:
         flows = self._flows
+        kept = 0
         while len(flows) >= MOST_DATAGRAM_FLOWS:
-            self._on_forgotten(flows.pop(next(iter(flows))))
+            place = next(iter(flows))
+            oldest = flows.pop(place)
+            if oldest.is_kept and kept < MOST_PASSED:
+                kept += 1
+                flows[place] = oldest
+            else:
+                self._on_forgotten(oldest)
         flow = Flow(listener, Transport.UDP, remote)
         flows[listener, remote] = flow
         return flow
