@@ -173,7 +173,7 @@ class Delivery:
         is_direct = registration.reach == DIRECT
         return Way(
             self._flows.to_peer(node, address),
-            registration.contact,
+            _request_uri(registration.contact),
             DeviceToken(resource, binding.device),
             life_seconds=self._life_seconds(node),
             instead=partial(self._direct, resource, binding) if is_direct else None,
@@ -197,7 +197,7 @@ class Delivery:
     def _to_phone(self, flow: Flow, resource: ResourceId, binding: Binding) -> Way:
         side = self._sides.side(flow, flow.remote, resource, binding.device)
         registration = binding.registration
-        return Way(flow, registration.contact, None, registration.path, side)
+        return Way(flow, _request_uri(registration.contact), None, registration.path, side)
 
     def _flow_of(self, side: SideToken) -> Flow | None:
         transport = transport_of(side)
@@ -249,6 +249,14 @@ def _target(binding: Binding) -> Address:
     except RemoteProtocolError:
         return registration.remote
     return contact_address(contact) if isinstance(contact, SipUri) else registration.remote
+
+
+def _request_uri(contact: bytes) -> bytes:
+    """A contact as a Request-URI, which has no headers (RFC 3261 §19.1.1)."""
+    if b"?" not in contact:
+        return contact
+    uri = parse_uri(contact)
+    return msgspec.structs.replace(uri, headers=()).encode() if isinstance(uri, SipUri) else contact
 
 
 def _unchanged(way: Way | None) -> Way | None:

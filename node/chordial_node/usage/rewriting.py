@@ -92,9 +92,11 @@ class Rewriting:
         request = passage.request
         if request.method not in _BEGIN_DIALOGS or request.to_tag:
             return
+        is_secure = request.target[:5].lower() == b"sips:"  # §16.6 step 4
         for side in (passage.side, way.side):
             if side is not None:
-                forward.push(b"Record-Route", self._sides.record_route(side, request.call_id))
+                value = self._sides.record_route(side, request.call_id, is_secure=is_secure)
+                forward.push(b"Record-Route", value)
 
     def _credentials(self, forward: Forward, passage: Passage) -> None:
         """Forwarded, they would be an offline guess for whoever gets them (sip.md 5)."""

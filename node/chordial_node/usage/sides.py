@@ -106,16 +106,18 @@ class Sides:
             device=device or NO_DEVICE,
         )
 
-    def record_route(self, side: SideToken, call_id: bytes) -> bytes:
+    def record_route(self, side: SideToken, call_id: bytes, *, is_secure: bool = False) -> bytes:
         """Return the Record-Route value of a side: the address that this phone knows."""
         advertised = self._listeners[side.listener].advertised
         transport = _TRANSPORTS[side.transport]
-        text = b"<sip:%b@%b:%d" % (
+        is_secure = is_secure and transport is Transport.TLS
+        text = b"<%b:%b@%b:%d" % (
+            b"sips" if is_secure else b"sip",
             make(side, call_id, self._keys),
             bracketed(advertised.host.encode()),
             advertised.port,
         )
-        if transport is not Transport.UDP:
+        if transport is not Transport.UDP and not is_secure:
             text += b";transport=" + transport.value.encode()
         return text + b";lr>"
 

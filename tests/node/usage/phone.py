@@ -27,6 +27,7 @@ class Phone:
         *,
         edge: int = 0,
         tcp: bool = False,
+        tls: bool = False,
         contact: str = "",
         sent_by: str = "",
         instance: str = "",
@@ -35,10 +36,12 @@ class Phone:
         self.user = user.encode()
         self.remote = remote
         self.edge = edge
-        self.tcp = tcp
+        self.tcp = tcp or tls
+        self.tls = tls
         host = f"{remote[0]}:{remote[1]}"
         suffix = ";transport=tcp" if tcp else ""
-        self.contact = (contact or f"sip:{user}@{host}{suffix}").encode()
+        scheme = "sips" if tls else "sip"
+        self.contact = (contact or f"{scheme}:{user}@{host}{suffix}").encode()
         self.sent_by = (sent_by or host).encode()
         self.instance = instance.encode()
         self.received: list[Message] = []
@@ -56,7 +59,7 @@ class Phone:
         edge = self.wire.edges[self.edge]
         if self.tcp:
             if self._connection is None or self._connection[0] is not edge:
-                self._connection = (edge, edge.accept(self, 0, 1, self.remote))
+                self._connection = (edge, edge.accept(self, 0, 3 if self.tls else 1, self.remote))
             number = self._connection[1]
             self.wire.later(0.001, lambda: edge.receive(number, data))
         else:
@@ -101,7 +104,7 @@ class Phone:
             cseq = self.cseq
         own = from_uri or b"sip:%b@%b" % (self.user, DOMAIN)
         to = to or (b"<%b>" % (own if method == b"REGISTER" else uri))
-        transport = b"TCP" if self.tcp else b"UDP"
+        transport = b"TLS" if self.tls else b"TCP" if self.tcp else b"UDP"
         head = [
             b"%b %b SIP/2.0" % (method, uri),
             b"Via: SIP/2.0/%b %b;branch=%b;rport"
@@ -233,7 +236,7 @@ class Phone:
         ours, theirs = (b"from", b"to") if as_caller else (b"to", b"from")
         self.cseq += 1
         number = invite.cseq.number if method == b"ACK" else self.cseq + 100
-        transport = b"TCP" if self.tcp else b"UDP"
+        transport = b"TLS" if self.tls else b"TCP" if self.tcp else b"UDP"
         head = [
             b"%b %b SIP/2.0" % (method, contact),
             b"Via: SIP/2.0/%b %b;branch=%b;rport" % (transport, self.sent_by, self.branch()),

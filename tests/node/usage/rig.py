@@ -269,6 +269,7 @@ def _config(number: int, digest: tuple[str, ...]) -> NodeConfig:
         ListenerConfig(Transport.UDP, bind, vip),
         ListenerConfig(Transport.TCP, bind, vip),
         ListenerConfig(Transport.PEER, Endpoint(bind.host, 5081)),
+        ListenerConfig(Transport.TLS, Endpoint(bind.host, 5061), Endpoint(VIP[0], 5061)),
     )
     return NodeConfig(
         name=f"p{number + 1}",

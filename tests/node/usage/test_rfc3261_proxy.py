@@ -3,6 +3,7 @@
 import pytest
 
 from chordial_node.sip.message import Message
+from tests.node.usage.phone import Phone
 from tests.node.usage.test_call_flow import BOB, Pair
 from tests.node.usage.test_refusals import STRANGER, eve, proven
 
@@ -131,3 +132,36 @@ def test_a_strict_router_puts_our_record_route_into_the_request_uri(edges: int) 
         assert b"route" not in info
         other.reply(info, 200)
         assert phone.answer(b"INFO").status == 200
+
+
+def test_a_call_to_a_sips_uri_records_sips_routes() -> None:
+    """RFC 3261 §16.6 step 4: towards TLS phones only, and the call lives by them."""
+    pair = Pair()
+    alice = Phone(pair.wire, "alice", ("10.0.0.3", 5061), tls=True)
+    bob = Phone(pair.wire, "bob", ("10.0.0.8", 5061), tls=True, edge=1)
+    for number, phone in enumerate((alice, bob)):
+        assert phone.register(call_id=b"tls%d" % number).status == 200
+    alice.call(b"sips:bob@chordial.test")
+    assert pair.bob.requests(b"INVITE") == []
+    [invite] = bob.requests(b"INVITE")
+    assert all(each.startswith(b"<sips:") for each in invite.values(b"record-route"))
+    assert all(each.endswith(b"@203.0.113.10:5061;lr>") for each in invite.values(b"record-route"))
+    bob.reply(invite, 200)
+    answer = alice.answer(b"INVITE")
+    bob.send(bob.within_call(b"BYE", invite, answer, as_caller=False))
+    pair.wire.run()
+    [bye] = alice.requests(b"BYE")
+    alice.reply(bye, 200)
+    assert bob.answer(b"BYE").status == 200
+
+
+def test_headers_of_a_contact_are_no_part_of_the_request_uri() -> None:
+    """RFC 3261 §19.1.1: a Request-URI has none; the phone gets its Contact back as it was."""
+    pair = Pair()
+    contact = b"<sip:carol@10.0.0.5:5060;a=b?Subject=x>"
+    carol = Phone(pair.wire, "carol", ("10.0.0.5", 5060), edge=1)
+    answer = carol.register(contact=b"Contact: " + contact)
+    assert (answer.first(b"contact") or b"").startswith(contact)
+    pair.alice.call(b"sip:carol@chordial.test")
+    [invite] = carol.requests(b"INVITE")
+    assert invite.target == b"sip:carol@10.0.0.5:5060;a=b"
