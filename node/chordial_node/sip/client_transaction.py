@@ -116,11 +116,6 @@ class ClientTransaction(Transaction):
         if self.state is State.PROCEEDING:
             self._cancel_now()
 
-    def abandon(self) -> None:
-        """Forget the transaction: its user is told nothing more."""
-        if not self.is_terminated:
-            self._end()
-
     def receive(self, response: Message) -> None:
         """Take a response that was matched to this transaction."""
         status = response.status

@@ -17,7 +17,7 @@ _Kept = tuple[int, int, int, list[tuple[int, int]], list[bool]]
 class Forward:
     """The changes to one message on its way; `to_bytes` gives the message that leaves."""
 
-    __slots__ = ("_added", "_body", "_edits", "_kept", "_message", "_pushed")
+    __slots__ = ("_added", "_edits", "_kept", "_message", "_pushed")
 
     def __init__(self, message: Message) -> None:
         """Begin with the message as it came, and the source that was noted in its topmost Via."""
@@ -26,7 +26,6 @@ class Forward:
         self._pushed: dict[bytes, list[bytes]] = {}
         self._added: list[bytes] = []
         self._kept: dict[bytes, list[_Kept]] = {}
-        self._body: bytes | None = None
 
     def replace_uri(self, uri: bytes) -> None:
         """Put another Request-URI into the start line."""
@@ -83,11 +82,6 @@ class Forward:
                 if unwanted(raw[first:last].strip()):
                     flags[i] = False
 
-    def replace_body(self, body: bytes) -> None:
-        """Put another body in and set Content-Length."""
-        self._body = body
-        self.set(b"content-length", b"Content-Length", b"%d" % len(body))
-
     def ensure_content_length(self) -> None:
         """Add Content-Length where it is missing, as streams need it (§18.3)."""
         if b"content-length" not in self._message:
@@ -115,10 +109,7 @@ class Forward:
         for start, end, text in edits:
             parts += (raw[position:start], text)
             position = end
-        if self._body is None:
-            parts.append(raw[position : message.size])
-        else:
-            parts += (raw[position : message.body_start], self._body)
+        parts.append(raw[position : message.size])
         return b"".join(parts)
 
     def _keeping(self, name: bytes) -> list[_Kept]:

@@ -92,11 +92,6 @@ def open_token(text: bytes, call_id: bytes, keys: KeyRing) -> Token | None:
     return None
 
 
-def looks_like_token(text: bytes) -> bool:
-    """Whether a URI user has the form of a token; says nothing about whether it is genuine."""
-    return _decoded(text) is not None
-
-
 def _packed(host: str) -> bytes:
     if ":" in host:
         return ipaddress.IPv6Address(host).packed

@@ -250,8 +250,8 @@ def test_a_connection_on_which_a_call_rings_is_not_idle() -> None:
     rig.tell(FlowReceived(2, respond(run.request, 180, to_tag=b"t")))
     rig.advance(170)
     assert rig.closed() == []
-    rig.do(run.abandon)
-    rig.advance(4)
+    rig.tell(FlowReceived(2, respond(run.request, 486, to_tag=b"t")))
+    rig.advance(124)
     assert rig.closed() == [2]
 
 

@@ -132,13 +132,6 @@ def test_a_stream_gets_a_content_length() -> None:
     assert message.body == b"body"
 
 
-def test_a_body_is_replaced() -> None:
-    changed = forward()
-    changed.replace_body(b"longer body")
-    message = Message.parse(changed.to_bytes())
-    assert (message.body, message.first(b"content-length")) == (b"longer body", b"11")
-
-
 NAMES = st.sampled_from([b"Route", b"Supported", b"X-A", b"Subject", b"m", b"Contact", b"Accept"])
 VALUES = st.lists(
     st.text('abc<>";=:@ \t', max_size=8).map(lambda text: f"<sip:{plain(text)}>".encode()),
