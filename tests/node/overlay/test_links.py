@@ -375,6 +375,18 @@ def test_beyond_the_budget_the_least_used_link_that_is_not_needed_ends() -> None
     assert one.table.is_alive(node(3))
 
 
+def test_a_link_does_not_end_at_the_moment_it_is_told_though_its_hello_took_long() -> None:
+    wire = Wire()
+    stations = ring_of(wire, [1, 2, 3], max_links=1)
+    stations[1].needed.append(node(2))
+    call(wire, stations[1], partial(stations[1].links.ensure, node(2)))
+    wire.run(5.0)
+    wire.delay = lambda: 0.8
+    call(wire, stations[3], partial(stations[3].links.ensure, node(1)))
+    wire.run(2.5)
+    assert stations[1].ups == stations[1].links.up() == [node(2), node(3)]
+
+
 def test_who_needs_a_link_that_the_other_side_gave_up_dials_again() -> None:
     wire = Wire()
     stations = ring_of(wire, [1, 2, 3, 4], max_links=2)

@@ -331,7 +331,7 @@ class Links:
             return
         link.hello = hello
         link.state = LinkState.UP
-        link.up_since = self._kernel.now
+        link.up_since = link.used_at = self._kernel.now
         self._writer.on_up(link)
         current = self._book.by_node.get(link.node)
         if current is not None and current is not link:
