@@ -14,6 +14,7 @@ class Flow:
     """A way to one remote side; the same object for as long as the way exists."""
 
     __slots__ = (
+        "bindings",
         "connection",
         "framing",
         "has_spoken",
@@ -55,6 +56,8 @@ class Flow:
         """Keepalives go down this flow."""
         self.has_spoken = False
         """A whole SIP message came over it."""
+        self.bindings: dict[bytes, None] = {}
+        """What was registered over this connection: another one may get its address later."""
         self.holds = 0
         """How many transactions want this flow to stay."""
         self.used_at = 0.0

@@ -84,12 +84,12 @@ class Delivery:
             return self._here(resource, binding) or self._direct(resource, binding)
         return self._over(edge, resource, binding) or self._direct(resource, binding)
 
-    def is_lost(self, binding: Binding) -> bool:
+    def is_lost(self, resource: ResourceId, binding: Binding) -> bool:
         """Tell whether a binding's flow is dead, as far as this peer knows."""
         registration = binding.registration
         if registration.edge != self._own:
             return self._overlay.is_dead(registration.edge) and registration.reach != DIRECT
-        return self.way_to(ResourceId(bytes(16)), binding) is None
+        return self.way_to(resource, binding) is None
 
     def to_peer(self, node: NodeId) -> Way | None:
         """Return the way to another peer, for a request whose Route goes on from there."""
@@ -158,6 +158,8 @@ class Delivery:
             flow = self._flows.datagram(listener, _target(binding))
         elif registration.boot == self._boot():
             flow = self._flows.find_connection(listener, registration.remote)
+            if flow is not None and resource + binding.device not in flow.bindings:
+                flow = None
         else:
             flow = None
         if flow is None or flow.is_dead:

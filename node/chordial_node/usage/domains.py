@@ -5,6 +5,7 @@ one address, so the port decides. Where a request goes after that is never decid
 """
 
 from enum import Enum
+from ipaddress import ip_address
 
 from chordial_node.config import SipConfig, Transport
 from chordial_node.ids import ResourceId, resource_id_of
@@ -40,7 +41,7 @@ class Domains:
             if listener.transport is Transport.PEER:
                 continue
             for end in (listener.bind, listener.advertised):
-                host = end.host.lower().encode()
+                host = _as_in_uris(end.host)
                 self._addresses[host, end.port] = None
                 self._hosts[host] = None
 
@@ -73,6 +74,14 @@ class Domains:
         if isinstance(uri, OtherUri) or not uri.user or not self.is_ours(uri):
             return None
         return aor(uri, self.domain)
+
+
+def _as_in_uris(host: str) -> bytes:
+    """A host as a parsed URI has it: names in lower case, IPv6 addresses in their shortest form."""
+    try:
+        return str(ip_address(host)).encode()
+    except ValueError:
+        return host.lower().encode()
 
 
 def resource_of(canonical_aor: bytes) -> ResourceId:

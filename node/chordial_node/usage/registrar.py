@@ -49,6 +49,8 @@ from chordial_node.usage.sides import reach_of
 DRAINING_SECONDS = 60
 FLOW_TIMER_SECONDS = 120
 LONGEST_CONTACT = 1024
+MOST_BINDINGS = 10_000
+"""Over one connection: a gateway's."""
 _FETCH_SECONDS = 4.0
 _JITTER = 0.1
 
@@ -118,11 +120,12 @@ class Registrar:
             if is_star:
                 return all_removed(bindings, call_id, cseq)
             changes = self._changes(bindings, wishes, request, flow)
-            return self._with_room(bindings, changes)
+            return self._with_room(resource, bindings, changes)
 
         before = found
         if wishes or is_star:
             found = await self._location.change(resource, found, decide, trace)
+        _note_bindings(flow, resource, wishes)
         self._tell(resource, wishes, before, found)
         if transaction.is_final:
             return
@@ -210,7 +213,9 @@ class Registrar:
             changes[wish.device] = Change(wish.device, registration, call_id, cseq)
         return list(changes.values())
 
-    def _with_room(self, found: Bindings, changes: list[Change]) -> list[Change]:
+    def _with_room(
+        self, resource: ResourceId, found: Bindings, changes: list[Change]
+    ) -> list[Change]:
         """The eleventh contact replaces the oldest whose flow is dead, else it is refused."""
         changed = {change.device: change for change in changes}
         kept = [each for each in found.live if each.device not in changed]
@@ -220,7 +225,7 @@ class Registrar:
         for binding in list(kept):
             if len(kept) + added <= self._config.max_contacts:
                 break
-            if self._delivery.is_lost(binding):
+            if self._delivery.is_lost(resource, binding):
                 kept.remove(binding)
                 changes.append(Change(binding.device, None, changes[0].call_id, changes[0].cseq))
         if len(kept) + added > self._config.max_contacts:
@@ -290,3 +295,13 @@ class Registrar:
             headers.append((b"Require", b"outbound"))
             headers.append((b"Flow-Timer", b"%d" % FLOW_TIMER_SECONDS))
         return headers
+
+
+def _note_bindings(flow: Flow, resource: ResourceId, wishes: list[Wish]) -> None:
+    """Note what is registered over a connection; of too many the oldest are forgotten."""
+    for wish in wishes if flow.is_reliable else ():
+        flow.bindings.pop(resource + wish.device, None)
+        if wish.expires:
+            flow.bindings[resource + wish.device] = None
+    while len(flow.bindings) > MOST_BINDINGS:
+        del flow.bindings[next(iter(flow.bindings))]

@@ -235,8 +235,9 @@ def test_requests_of_a_call_pass_in_both_directions(method: bytes) -> None:
         assert phone.answer(method).status == 200
 
 
-def test_a_message_goes_to_the_phone_and_its_answer_comes_back() -> None:
-    pair = Pair()
+@pytest.mark.parametrize("edges", [1, 2])
+def test_a_message_goes_to_the_phone_and_its_answer_comes_back(edges: int) -> None:
+    pair = Pair(edges)
     plain = b"Content-Type: text/plain"
     pair.alice.send(pair.alice.request(b"MESSAGE", BOB, plain, body=b"hello"))
     proof = pair.alice.digest(pair.alice.answer(b"MESSAGE"), b"MESSAGE", BOB)

@@ -469,3 +469,19 @@ def test_a_tcp_phone_is_dialed_when_its_connection_is_gone() -> None:
     pair.bob.lose(0)
     pair.alice.call(BOB)
     assert len(pair.bob.requests(b"INVITE")) == 1
+
+
+def test_a_connection_from_a_former_address_is_not_the_phone_that_had_it() -> None:
+    """A NAT gives ports away again: what registered over a connection is known by it alone."""
+    pair = three()
+    pair.bob.contact = b"sip:bob@192.168.0.9:5060"
+    pair.bob.register()
+    edge = pair.wire.edges[1]
+    for number in list(edge.ends):
+        edge.lose(number)
+    other = Phone(pair.wire, "carol", pair.bob.remote, edge=1, tcp=True)
+    other.send(other.request(b"OPTIONS", b"sip:chordial.test"))
+    assert other.answer(b"OPTIONS").status == 200
+    pair.alice.call(BOB)
+    assert other.requests(b"INVITE") == []
+    assert pair.alice.statuses(b"INVITE")[-1] == 480

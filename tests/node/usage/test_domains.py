@@ -14,6 +14,7 @@ DOMAINS = Domains(
             ListenerConfig(
                 Transport.UDP, Endpoint("127.0.0.1", 5070), Endpoint("203.0.113.10", 5060)
             ),
+            ListenerConfig(Transport.UDP, Endpoint("2001:DB8:0::10", 5060)),
             ListenerConfig(Transport.PEER, Endpoint("127.0.0.1", 5081)),
         ),
     )
@@ -27,6 +28,7 @@ DOMAINS = Domains(
         (b"sip:bob@CHORDIAL.test:5060;transport=udp", Whose.USER),
         (b"sip:bob@127.0.0.1:5070", Whose.USER),
         (b"sip:bob@203.0.113.10", Whose.USER),
+        (b"sip:bob@[2001:db8::0:10]", Whose.USER),
         (b"sip:bob@127.0.0.1:5080", Whose.ELSEWHERE),
         (b"sip:bob@127.0.0.1:5081", Whose.ELSEWHERE),
         (b"sip:chordial.test", Whose.OURSELVES),
