@@ -43,7 +43,7 @@ def objection_to(hello: Hello, node: NodeId, overlay_name: str, table: Table) ->
     if hello.overlay_name != overlay_name:
         return f"it belongs to the overlay {hello.overlay_name!r}, this peer to {overlay_name!r}"
     if member.node_id != node:
-        return "its Hello names another Node-ID than its certificate"
+        return f"its Hello names Node-ID {member.node_id.hex()}, its certificate another"
     known = table.get(node)
     if known is None or not hello.in_ring or table.is_dead(node):
         return ""
