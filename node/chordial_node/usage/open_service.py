@@ -14,7 +14,7 @@ from chordial_node.ids import NodeId, ResourceId, resource_id_of
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import KINDS, KindId
-from chordial_node.overlay.messages import Entry, FetchSpecifier, KindData
+from chordial_node.overlay.messages import NOTHING_THERE, Entry, FetchSpecifier, KindData
 from chordial_node.usage.credentials import Overlay
 
 MOST_BYTES = 64 * 1024
@@ -124,8 +124,8 @@ class OpenService:
                 if entry.exists and entry.expires_at_ms > self._kernel.wall_ms:
                     head = _decoded(entry.value)
                     return _Stored(data.generation, head, entry, answer.copies)
-            return _Stored(data.generation, None, None, 0)
-        return _Stored(0, None, None, 0)
+            return _Stored(data.generation or NOTHING_THERE, None, None, 0)
+        return _Stored(NOTHING_THERE, None, None, 0)
 
     async def _store_chunks(self, question: Put, head: OpenValue, lifetime_ms: int) -> None:
         for index, name in enumerate(head.chunks):

@@ -12,6 +12,7 @@ from chordial_node.kernel.tracing import Trace
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import kind_of, order_of
 from chordial_node.overlay.messages import (
+    NOTHING_THERE,
     Entry,
     FetchAnswer,
     FetchSpecifier,
@@ -49,7 +50,8 @@ class SharedRing:
         generations = []
         for data in kinds:
             shelf = self.shelves.setdefault((resource, data.kind), Shelf(0, {}))
-            if data.generation and data.generation != shelf.generation:
+            is_nothing = data.generation == NOTHING_THERE and not shelf.generation
+            if data.generation not in (0, shelf.generation) and not is_nothing:
                 raise OverlayError(ErrorCode.GENERATION_COUNTER_TOO_LOW)
             for entry in data.entries:
                 present = shelf.entries.get(entry.key)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chordial_node.boundary.control import Done, Get, Put, Refused, Remove, ValueAnswer
+from chordial_node.boundary.control import Answer, Done, Get, Put, Refused, Remove, ValueAnswer
 from chordial_node.overlay.kinds import KindId
 from chordial_node.usage.open_service import OpenService, resource_of_key
 from tests.node.usage.solo import Solo
@@ -51,6 +51,19 @@ def test_a_value_ends_with_its_lifetime() -> None:
     solo.result(service(solo).put(Put(b"key", b"value", 10.0)), 0.1)
     solo.run(10.0)
     assert value_of(solo, b"key") is None
+
+
+def test_of_two_first_puts_with_different_secrets_one_is_refused() -> None:
+    solo = Solo()
+    answers: list[Answer] = []
+
+    async def put(secret: bytes) -> None:
+        answers.append(await service(solo).put(Put(b"key", b"value", HOUR, secret)))
+
+    solo.kernel.start(put(b"one"))
+    solo.kernel.start(put(b"other"))
+    solo.run(0.5)
+    assert sorted(type(each).__name__ for each in answers) == ["Refused", "ValueAnswer"]
 
 
 def test_who_knows_the_secret_may_overwrite_and_remove() -> None:

@@ -59,6 +59,7 @@ from chordial_node.overlay.messages.ring import (
     UpdateRequest,
 )
 from chordial_node.overlay.messages.storage import (
+    NOTHING_THERE,
     EntryStat,
     FetchAnswer,
     FetchRequest,
@@ -82,6 +83,7 @@ __all__ = [
     "INITIAL_TTL",
     "MESSAGES",
     "METHODS",
+    "NOTHING_THERE",
     "PROTOCOL_VERSION",
     "Answer",
     "Digest",

@@ -8,12 +8,17 @@ from chordial_node.ids import NodeId, ResourceId
 from chordial_node.overlay.messages.envelope import Answer, Code, Entry, Natural, Request
 
 
+NOTHING_THERE = 1
+"""A generation that fits only where nothing is or was: real ones begin at the time in ms."""
+
+
 class KindData(msgspec.Struct, array_like=True, frozen=True):
     """The entries of one Kind at one Resource-ID, with its generation counter."""
 
     kind: Code
     generation: Natural
-    """In a Store: 0 does not check, else it must equal the current one (§7.4.1.1)."""
+    """In a Store: 0 does not check, else it must equal the current one (§7.4.1.1), which
+    NOTHING_THERE does where there is none."""
     entries: tuple[Entry, ...]
 
 

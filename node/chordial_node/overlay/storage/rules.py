@@ -10,6 +10,7 @@ import msgspec
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import PRECEDENCE_LENGTH, DataModel, Kind, kind_of
 from chordial_node.overlay.messages import (
+    NOTHING_THERE,
     Entry,
     KindData,
     ReplicaItem,
@@ -85,7 +86,7 @@ def _check_generations(request: StoreRequest, values: Values) -> None:
         (data.kind, values.generation(request.resource, data.kind)) for data in request.kinds
     )
     for data, (_, generation) in zip(request.kinds, current, strict=True):
-        if data.generation in (0, generation):
+        if _fits(data.generation, generation):
             continue
         if all(_is_stored(request, data.kind, entry, values) for entry in data.entries):
             continue  # a repetition of a Store whose answer was lost
@@ -95,6 +96,10 @@ def _check_generations(request: StoreRequest, values: Values) -> None:
         )
         error.data = encode_body(StoreAnswer(generations=current, replicas=()))
         raise error
+
+
+def _fits(asked: int, current: int) -> bool:
+    return asked in (0, current) or (asked == NOTHING_THERE and not current)
 
 
 def _check_storage_time(
@@ -145,7 +150,7 @@ def _accepted(request: StoreRequest, values: Values, now_ms: int) -> Accepted:
     generations: list[tuple[int, int]] = []
     for data in request.kinds:
         generation = values.generation(request.resource, data.kind)
-        is_repeated = data.generation not in (0, generation)
+        is_repeated = not _fits(data.generation, generation)
         repeated: list[Entry] = []
         stamped: list[Entry] = []
         for entry in data.entries:

@@ -8,6 +8,7 @@ from chordial_node.ids import ResourceId
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.kinds import KindId, precedence_of
 from chordial_node.overlay.messages import (
+    NOTHING_THERE,
     FetchAnswer,
     FetchRequest,
     FetchSpecifier,
@@ -77,6 +78,14 @@ def test_the_current_generation_is_accepted_and_rises(peers: Peers, resource: Re
     second = peers.store(resource, peers.writer(b"2"), generation=first).generations[0][1]
     assert second > first > 0
     assert code_of(lambda: peers.store(resource, peers.writer(b"3"), generation=first)) is (
+        ErrorCode.GENERATION_COUNTER_TOO_LOW
+    )
+
+
+def test_a_store_may_ask_that_nothing_is_there(peers: Peers, resource: ResourceId) -> None:
+    """RFC 6940 §7.4.1.1, and ours: of two first Stores that compare, one finds the other."""
+    peers.store(resource, peers.writer(b"1"), generation=NOTHING_THERE)
+    assert code_of(lambda: peers.store(resource, peers.writer(b"2"), generation=NOTHING_THERE)) is (
         ErrorCode.GENERATION_COUNTER_TOO_LOW
     )
 
