@@ -63,7 +63,7 @@ class SharedRing:
                     raise OverlayError(ErrorCode.DATA_TOO_LARGE)
         for data in kinds:
             shelf = self.shelves[resource, data.kind]
-            shelf.generation += 1
+            shelf.generation = shelf.generation + 1 if shelf.generation else wall_ms
             generations.append((data.kind, shelf.generation))
             for entry in data.entries:
                 present = shelf.entries.get(entry.key)

@@ -7,7 +7,6 @@ import msgspec
 from chordial_node.ids import NodeId, ResourceId
 from chordial_node.overlay.messages.envelope import Answer, Code, Entry, Natural, Request
 
-
 NOTHING_THERE = 1
 """A generation that fits only where nothing is or was: real ones begin at the time in ms."""
 
