@@ -1,14 +1,13 @@
 """This peer: the parts of the overlay joined, and what the usages see of them.
 
-Envelopes that are for us become requests here, by one table; an OverlayError becomes an error
-answer here, once (RFC 6940 §6.3.3.1). Lookups are counted and told here. No rule of routing,
+What arrives is handed to `dispatch.py`; lookups are counted and told here. No rule of routing,
 ring or storage belongs here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from chordial_node.boundary.events import Address
 from chordial_node.boundary.notices import LookupFinished, PeerSuspected
@@ -17,6 +16,7 @@ from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
 from chordial_node.overlay.diagnostics import Diagnostics
+from chordial_node.overlay.dispatch import Dispatch
 from chordial_node.overlay.errors import ErrorCode, OverlayError
 from chordial_node.overlay.links import Links
 from chordial_node.overlay.links.link import FIRST_LINK_CODE
@@ -24,45 +24,25 @@ from chordial_node.overlay.messages import (
     ERROR,
     METHODS,
     Answer,
-    Digest,
-    DigestDiff,
     Doubt,
     Envelope,
-    Events,
-    EventsAck,
     FetchAnswer,
     FetchRequest,
     FetchSpecifier,
     FindAnswer,
     FindRequest,
-    FormRequest,
     Hello,
-    JoinRequest,
     KindData,
-    LeaveRequest,
-    LinkMessage,
-    LinkPing,
-    LinkPong,
-    Message,
-    PathTrackRequest,
-    PingAnswer,
     PingRequest,
-    ProposeRequest,
-    RangeDigestRequest,
-    ReplicateRequest,
-    Report,
     Request,
-    RouteQueryRequest,
     StatAnswer,
     StatRequest,
     StoreAnswer,
     StoreRequest,
-    UpdateRequest,
-    decode_body,
 )
-from chordial_node.overlay.requests import Answered, RequestContext, Requests, Serving
+from chordial_node.overlay.requests import Answered, Requests, Serving
 from chordial_node.overlay.ring.ring import Ring
-from chordial_node.overlay.routing import Routing, error_answer
+from chordial_node.overlay.routing import Routing
 from chordial_node.overlay.storage.journal import Journal
 from chordial_node.overlay.storage.storage import Storage
 from chordial_node.overlay.table import Table
@@ -75,10 +55,6 @@ DETOUR_SECONDS = 0.1
 _DETOURS = (ErrorCode.LOOP_DETECTED, ErrorCode.TTL_EXCEEDED, ErrorCode.UPSTREAM_MISROUTING)
 
 A = TypeVar("A", bound=Answer)
-R = TypeVar("R", bound=Request)
-L = TypeVar("L", bound=LinkMessage)
-Serve = Callable[[Request, RequestContext], Awaitable[Answer]]
-Take = Callable[[NodeId, LinkMessage], None]
 
 
 class Peer:
@@ -111,9 +87,16 @@ class Peer:
         )
         self.on_member_dead: list[Callable[[NodeId], None]] = []
         """Called with each peer that is held dead, or that has left."""
-        self._serving = Serving(kernel, self.routing, config.in_flight)
-        self._serve_by_code = self._request_table()
-        self._take_by_code = self._link_table()
+        self._dispatch = Dispatch(
+            kernel,
+            own,
+            self.links,
+            self.routing,
+            Serving(kernel, self.routing, config.in_flight),
+            self.ring,
+            self.storage,
+            self.diagnostics,
+        )
         self.links.user = self
         self.routing.user = self
         self.routing.ring = self.ring
@@ -230,7 +213,7 @@ class Peer:
     def on_envelope(self, node: NodeId, envelope: Envelope) -> None:
         """Take link control at once, and route everything else."""
         if FIRST_LINK_CODE <= envelope.method < ERROR:
-            self._on_link_message(node, envelope)
+            self._dispatch.on_link_message(node, envelope)
         else:
             self.routing.on_envelope(node, envelope)
 
@@ -248,51 +231,13 @@ class Peer:
 
     def on_request(self, previous: NodeId, envelope: Envelope, stand_in: bool) -> None:
         """Work on a request that is for us, unless that is done already."""
-        try:
-            is_new = self._serving.begin(previous, envelope)
-        except OverlayError as error:
-            self.routing.answer(envelope, previous, error_answer(error))
-            return
-        if is_new:
-            self._kernel.start(self._serve(previous, envelope, stand_in))
+        self._dispatch.on_request(previous, envelope, stand_in)
 
     def on_answer(self, envelope: Envelope) -> None:
         """Resolve the request of ours that was answered."""
         self.requests.on_answer(envelope)
 
     # inside
-
-    async def _serve(self, previous: NodeId, envelope: Envelope, stand_in: bool) -> None:
-        hops = len(envelope.via) + (previous != self.node_id)
-        span = self._kernel.span("overlay.serve", envelope.trace, "server")
-        context = RequestContext(envelope.source, span.trace, hops, stand_in)
-        failure = None
-        fault: Exception | None = None
-        try:
-            serve = self._serve_by_code.get(envelope.method)
-            if serve is None:
-                reason = f"requests of code {envelope.method:#x} are not served here"
-                raise OverlayError(ErrorCode.INVALID_MESSAGE, reason)
-            request = cast(Request, decode_body(envelope.method, envelope.body))
-            answer: Message = await serve(request, context)
-        except OverlayError as error:
-            failure = error.code.name.lower()
-            answer = error_answer(error)
-        except Exception as error:  # a fault of our own: the asker is told, the procedure ends
-            fault, failure = error, "internal_fault"
-            reason = "a fault of the peer that should answer"
-            answer = error_answer(OverlayError(ErrorCode.INTERNAL_FAULT, reason))
-        if span.trace is not None:
-            span.end(
-                self._kernel.now,
-                failure,
-                chordial_overlay_method=METHODS.get(envelope.method, "unknown"),
-                chordial_overlay_hop=hops,
-                chordial_overlay_standin=stand_in,
-            )
-        self._serving.end(envelope, answer)
-        if fault is not None:
-            raise fault
 
     async def _lookup(
         self, resource: ResourceId, request: Request, kind: type[A], trace: Trace | None
@@ -321,57 +266,6 @@ class Peer:
         seconds = self._kernel.now - started
         self._kernel.emit(LookupFinished(method=method, hops=hops, seconds=seconds, error=error))
 
-    def _on_link_message(self, node: NodeId, envelope: Envelope) -> None:
-        take = self._take_by_code.get(envelope.method)
-        if take is None:
-            self._kernel.counters.envelopes_dropped += 1
-            return
-        try:
-            message = cast(LinkMessage, decode_body(envelope.method, envelope.body))
-        except OverlayError as error:
-            self.links.close(node, f"refused: {error.info}")
-            return
-        take(node, message)
-
-    async def _on_ping(self, request: PingRequest, context: RequestContext) -> PingAnswer:
-        return PingAnswer(self._kernel.random.getrandbits(64), self._kernel.wall_ms)
-
-    def _request_table(self) -> dict[int, Serve]:
-        ring, storage, diagnostics = self.ring, self.storage, self.diagnostics
-        return dict(
-            (
-                _serves(StoreRequest, storage.on_store),
-                _serves(FetchRequest, storage.on_fetch),
-                _serves(StatRequest, storage.on_stat),
-                _serves(FindRequest, storage.on_find),
-                _serves(ReplicateRequest, storage.on_replicate),
-                _serves(RangeDigestRequest, storage.on_range_digest),
-                _serves(UpdateRequest, ring.on_update),
-                _serves(JoinRequest, ring.on_join),
-                _serves(LeaveRequest, ring.on_leave),
-                _serves(ProposeRequest, ring.on_propose),
-                _serves(FormRequest, ring.on_form),
-                _serves(PingRequest, self._on_ping),
-                _serves(RouteQueryRequest, diagnostics.on_route_query),
-                _serves(PathTrackRequest, diagnostics.on_path_track),
-            )
-        )
-
-    def _link_table(self) -> dict[int, Take]:
-        ring = self.ring
-        return dict(
-            (
-                _takes(LinkPing, ring.on_ping),
-                _takes(LinkPong, ring.on_pong),
-                _takes(Events, ring.on_events),
-                _takes(EventsAck, ring.on_ack),
-                _takes(Report, ring.on_report),
-                _takes(Doubt, ring.on_doubt),
-                _takes(Digest, ring.on_digest),
-                _takes(DigestDiff, ring.on_digest_diff),
-            )
-        )
-
 
 class _RingEars:
     """Hands on what the ring tells: storage first, then requests, then who else watches."""
@@ -387,15 +281,3 @@ class _RingEars:
         self._peer.requests.on_member_dead(node)
         for tell in self._peer.on_member_dead:
             tell(node)
-
-
-def _serves(
-    kind: type[R], serve: Callable[[R, RequestContext], Awaitable[Answer]]
-) -> tuple[int, Serve]:
-    """Pair a request's code with what serves it; the code decides what a body is decoded as."""
-    return kind.CODE, cast(Serve, serve)
-
-
-def _takes(kind: type[L], take: Callable[[NodeId, L], None]) -> tuple[int, Take]:
-    """Pair a link message's code with what takes it."""
-    return kind.CODE, cast(Take, take)
