@@ -232,6 +232,16 @@ def test_a_peer_that_hears_no_events_breaks_table_true() -> None:
     assert "TableTrue" in violated(result)
 
 
+def test_events_that_are_acknowledged_and_not_handed_on_break_coverage() -> None:
+    def after(effect: Effect) -> list[Effect]:
+        if isinstance(effect, WriteFrame):
+            envelopes = [each for each in decode_frame(effect.data) if each.method != Events.CODE]
+            return [WriteFrame(effect.link, encode_frame(envelopes))]
+        return [effect]
+
+    assert "Coverage" in violated(simulate(making(after=after, only=("p2",)), peers=14))
+
+
 def test_a_status_out_of_step_breaks_ring_ideal() -> None:
     def after(effect: Effect) -> list[Effect]:
         if isinstance(effect, Answered) and isinstance(effect.answer, StatusAnswer):

@@ -32,6 +32,7 @@ from chordial_node.simulation.checkers import (
     Skipped,
     Violation,
 )
+from chordial_node.simulation.coverage import Coverage
 from chordial_node.simulation.hosts import Driven, Host
 from chordial_node.simulation.ledger import Ledger
 from chordial_node.simulation.operations import Operation
@@ -64,6 +65,7 @@ CHECKERS: tuple[type[Checker], ...] = (
     Bounded,
     CalmCall,
     CalmLookup,
+    Coverage,
     Expiry,
     LiveSuccessor,
     NewestRegistration,
