@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import grpc
 import msgspec
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1 import trace_pb2
 
 
 class SinkSpan(msgspec.Struct, frozen=True):
@@ -16,6 +17,8 @@ class SinkSpan(msgspec.Struct, frozen=True):
     span_id: str
     parent_id: str
     name: str
+    kind: str
+    """internal, server, client, producer or consumer."""
     peer: str
     started_ns: int
     ended_ns: int
@@ -45,6 +48,7 @@ class Sink(trace_service_pb2_grpc.TraceServiceServicer):
                             parent_id=span.parent_span_id.hex().strip("0")
                             and span.parent_span_id.hex(),
                             name=span.name,
+                            kind=trace_pb2.Span.SpanKind.Name(span.kind)[10:].lower(),
                             peer=of.get("service.instance.id", ""),
                             started_ns=span.start_time_unix_nano,
                             ended_ns=span.end_time_unix_nano,

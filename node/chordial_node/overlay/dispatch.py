@@ -128,7 +128,7 @@ class Dispatch:
                 failure,
                 chordial_overlay_method=METHODS.get(envelope.method, "unknown"),
                 chordial_overlay_hop=hops,
-                chordial_overlay_standin=stand_in,
+                chordial_overlay_stand__in=stand_in,
             )
         self._serving.end(envelope, answer)
         if fault is not None:

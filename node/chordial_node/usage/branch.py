@@ -171,6 +171,6 @@ class Branch:
         self.is_over = True
         self._stop_timers()
         if status is not None:
-            self._span.end(self._fork.kernel.now, sip_response_status_code=status)
+            self._span.end(self._fork.kernel.now, sip_response_status__code=status)
         else:
             self._span.end(self._fork.kernel.now, error=error)

@@ -217,7 +217,7 @@ class Proxy:
         for upper in fork.copies:
             self._forks.pop(upper, None)
             if (span := self._spans.pop(upper, None)) is not None and upper.is_final:
-                span.end(self._kernel.now, sip_response_status_code=upper.status)
+                span.end(self._kernel.now, sip_response_status__code=upper.status)
         self._pending.release(fork)
 
     def _on_answer(self, fork: Fork, response: Message) -> None:

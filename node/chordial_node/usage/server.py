@@ -208,10 +208,10 @@ class Server:
             headers = ((b"Allow", ALLOW), (b"Accept", b"*/*"), (b"Supported", b"path, outbound"))
             answer = respond(request, 200, to_tag=transaction.to_tag, headers=headers)
             transaction.refuse(answer, 200)
-            span.end(self._kernel.now, sip_response_status_code=200)
+            span.end(self._kernel.now, sip_response_status__code=200)
         elif request.method == b"REGISTER" and not transaction.flow.is_peer:
             await self._registrar.serve(transaction)
-            span.end(self._kernel.now, sip_response_status_code=transaction.status)
+            span.end(self._kernel.now, sip_response_status__code=transaction.status)
         elif is_last:
             raise RemoteProtocolError(483, "Too Many Hops")
         else:
@@ -241,7 +241,7 @@ class Server:
             transaction.refuse(answer, status)
         else:
             transaction.respond(answer, status)
-        span.end(self._kernel.now, sip_response_status_code=status)
+        span.end(self._kernel.now, sip_response_status__code=status)
         if status not in _CHALLENGES:
             self._note_refusal(transaction, status, error.reason)
 
