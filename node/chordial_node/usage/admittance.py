@@ -49,6 +49,8 @@ class Admittance:
         """Hold whose domain this is and who proves users."""
         self._kernel = kernel
         self._scans = ChallengeBudget(limit=1)
+        self._strangers = ChallengeBudget()
+        """A stranger's request costs a Fetch: so many a second from one address, then silence."""
         self._config = config
         self._domains = domains
         self._authentication = authentication
@@ -89,3 +91,5 @@ class Admittance:
             if not self._scans.spend(flow.remote[0], self._kernel.now):
                 raise RemoteProtocolError(None, "one more stranger's call to our bare address")
             raise RemoteProtocolError(404, "Not Found")
+        if not self._strangers.spend(flow.remote[0], self._kernel.now):
+            raise RemoteProtocolError(None, "too many strangers' requests from one address")

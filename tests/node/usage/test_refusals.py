@@ -2,6 +2,7 @@
 
 import pytest
 
+from chordial_node.sip.admission import CHALLENGES_PER_SECOND
 from chordial_node.sip.message import Message
 from chordial_node.sip.tokens import DeviceToken, make
 from chordial_node.usage.domains import resource_of
@@ -211,6 +212,18 @@ def test_strangers_cannot_tell_absent_users_from_unknown_ones() -> None:
         uri = b"sip:%b@chordial.test" % user
         stranger.send(stranger.request(b"INVITE", uri, from_uri=STRANGER, call_id=user))
         assert stranger.answer(b"INVITE").status == 480
+
+
+def test_a_stranger_who_tries_name_after_name_is_not_answered_for_long() -> None:
+    """sip.md 10: a Fetch for every random user name must not be had for nothing."""
+    pair = Pair()
+    stranger = eve(pair)
+    for number in range(CHALLENGES_PER_SECOND + 20):
+        uri = b"sip:user%d@chordial.test" % number
+        call_id = b"scan-%d" % number
+        stranger.send(stranger.request(b"INVITE", uri, from_uri=STRANGER, call_id=call_id))
+    pair.wire.run()
+    assert len(stranger.statuses(b"INVITE")) <= CHALLENGES_PER_SECOND + 1
 
 
 def test_a_stranger_that_is_not_heard_of_again_is_told_once() -> None:
