@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from chordial_node.cli.fleet import FleetError
-from chordial_node.cli.processes import MALLOC, end_processes
+from chordial_node.cli.processes import GRPC, MALLOC, end_processes
 
 LONGEST_LINE = 1 << 26
 END_SECONDS = 10.0
@@ -70,7 +70,7 @@ class AskerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **MALLOC},
+                env={**GRPC, **os.environ, **MALLOC},
                 limit=LONGEST_LINE,
                 start_new_session=True,  # Ctrl-C is for us: we end it in order
             )
