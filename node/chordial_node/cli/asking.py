@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from chordial_node.boundary.control import Answer, AskStatus, Question, Refused, StatusAnswer
-from chordial_node.cli.fleet import Fleet, PeerPlace
-from chordial_node.client import PeerClient, PeerUnreachableError
+from chordial_node.boundary.events import Address
+from chordial_node.cli.fleet import Fleet, FleetError, PeerPlace
+from chordial_node.cli.options import host_port
+from chordial_node.client import ANSWER_SECONDS, PeerClient, PeerUnreachableError
+from chordial_node.ids import NodeId
 
 A = TypeVar("A", bound=Answer)
 
@@ -15,28 +18,48 @@ class PeerSilentError(Exception):
     """A peer gave no answer, or refused; the message says what to do."""
 
 
-async def ask(fleet: Fleet, peer: PeerPlace, question: Question, want: type[A]) -> A:
+async def ask(
+    fleet: Fleet,
+    peer: PeerPlace,
+    question: Question,
+    want: type[A],
+    within: float = ANSWER_SECONDS,
+) -> A:
     """Return one peer's answer; PeerSilentError when there is none."""
-    client = PeerClient(
-        (fleet.file.host, peer.ports.overlay),
-        trusted=fleet.trusted.read_bytes(),
-        certificate=fleet.admin_certificate.read_bytes(),
-        key=fleet.admin_key.read_bytes(),
-        node=peer.id,
-    )
+    target = (fleet.file.host, peer.ports.overlay)
+    return await ask_at(fleet, target, peer.name, peer.id, question, want, within)
+
+
+async def ask_at(
+    fleet: Fleet,
+    target: Address,
+    name: str,
+    node: NodeId | None,
+    question: Question,
+    want: type[A],
+    within: float = ANSWER_SECONDS,
+) -> A:
+    """Return the answer of whoever is at an address; with a Node-ID no other peer will do."""
     try:
-        answer = await client.ask(question)
-    except PeerUnreachableError as error:
-        raise PeerSilentError(
-            f"{peer.name} does not answer ({error}): is the fleet up? see `chordial status`"
+        papers = [each.read_bytes() for each in (fleet.trusted, fleet.admin_certificate)]
+        key = fleet.admin_key.read_bytes()
+    except OSError as error:
+        raise FleetError(
+            f"{error.filename} cannot be read ({error.strerror}): the state folder is damaged; move"
+            " it away, or name another --state"
         ) from error
+    client = PeerClient(target, trusted=papers[0], certificate=papers[1], key=key, node=node)
+    try:
+        answer = await client.ask(question, within)
+    except PeerUnreachableError as error:
+        raise PeerSilentError(f"{name} does not answer ({error}); see `chordial status`") from error
     finally:
         await client.close()
     if isinstance(answer, Refused):
         again = f"; try again in {answer.retry_after:.0f} s" if answer.retry_after else ""
-        raise PeerSilentError(f"{peer.name} refused: {answer.reason} ({answer.code}){again}")
+        raise PeerSilentError(f"{name} refused: {answer.reason} ({answer.code}){again}")
     if not isinstance(answer, want):
-        raise PeerSilentError(f"{peer.name} answered with something else: another version?")
+        raise PeerSilentError(f"{name} answered with something else: another version?")
     return answer
 
 
@@ -53,7 +76,9 @@ async def statuses(fleet: Fleet) -> list[StatusAnswer | None]:
 
 
 async def ask_any(fleet: Fleet, question: Question, want: type[A], peer: str = "") -> A:
-    """Ask a named peer, or one after the other until one answers."""
+    """Ask a named peer, the one at an overlay address, or one after the other until one answers."""
+    if ":" in peer:
+        return await ask_at(fleet, host_port(peer), peer, None, question, want)
     peers: Sequence[PeerPlace] = [fleet.peer(peer)] if peer else fleet.file.peers
     for place in peers[:-1]:
         try:

@@ -7,6 +7,7 @@ from chordial_node.cli.asking import ask
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import add_verb
 from chordial_node.cli.output import Output
+from chordial_node.client import DRAIN_SECONDS
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,7 +23,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     fleet = Fleet.load(args.state)
     peer = fleet.peer(args.peer)
     with output.progress(f"{peer.name} hands over and leaves"):
-        answer = await ask(fleet, peer, Drain(), DrainAnswer)
+        answer = await ask(fleet, peer, Drain(), DrainAnswer, DRAIN_SECONDS)
     output.result(
         {
             "peer": peer.name,

@@ -15,12 +15,11 @@ class UsageError(Exception):
 
 def environment_state(environment: Mapping[str, str]) -> Path:
     """Return the state folder where nothing else is said: that of the XDG base directories."""
-    if "CHORDIAL_STATE" in environment:
-        return Path(environment["CHORDIAL_STATE"])
-    base = environment.get("XDG_STATE_HOME") or str(
-        Path(environment.get("HOME", "/")) / ".local/state"
-    )
-    return Path(base) / "chordial"
+    if stated := environment.get("CHORDIAL_STATE"):
+        return Path(stated)
+    if base := environment.get("XDG_STATE_HOME"):
+        return Path(base) / "chordial"
+    return Path(environment.get("HOME") or "/") / ".local/state/chordial"
 
 
 def add_verb(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from chordial_node.boundary.control import AskTrace, Hop, TraceAnswer
 from chordial_node.cli.asking import ask_any
 from chordial_node.cli.fleet import Fleet
-from chordial_node.cli.options import UsageError, add_verb
+from chordial_node.cli.options import UsageError, add_verb, aor_of
 from chordial_node.cli.output import Output, Value
 
 PREFIXES = ("sip:", "key:", "resource:", "node:")
@@ -18,23 +18,28 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs, "trace", "draw the way of a lookup", "chordial trace sip:bob@chordial.test", run
     )
     verb.add_argument(
-        "target", metavar="TARGET", help="sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
+        "target", metavar="TARGET",
+        help="bob, sip:USER@DOMAIN, key:TEXT, resource:HEX or node:HEX",
+    )  # fmt: skip
+    verb.add_argument(
+        "--peer", default="", metavar="PEER", help="peer, or HOST:PORT, where the lookup starts"
     )
-    verb.add_argument("--peer", default="", metavar="PEER", help="where the lookup starts")
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:
     """Trace; exit 0 when something was found."""
     fleet = Fleet.load(args.state)
-    if not args.target.startswith(PREFIXES):
+    target = args.target
+    if ":" not in target or target.startswith("sip:"):
+        target = aor_of(target, fleet.file.domain)
+    elif not target.startswith(PREFIXES):
         raise UsageError(
-            f"{args.target!r}: say one of sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
+            f"{target!r}: say one of bob, sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
         )
-    question = AskTrace(target=args.target)
-    answer = await ask_any(fleet, question, TraceAnswer, args.peer)
+    answer = await ask_any(fleet, AskTrace(target=target), TraceAnswer, args.peer)
     output.result(
         {
-            "target": args.target,
+            "target": target,
             "resource_id": answer.resource_id.hex(),
             "hops": hop_values(answer),
             "found": answer.found,
@@ -65,7 +70,7 @@ def show_path(output: Output, answer: TraceAnswer) -> None:
     for line in path_lines(answer.hops):
         output.say("  " + line)
     if not answer.found:
-        output.say("  nothing is stored there")
+        output.say("  nothing is found there: no phone is registered, no value stored")
     for contact in answer.contacts:
         output.say(
             f"  → {contact.contact} at {contact.edge_name} ({contact.reach}, "

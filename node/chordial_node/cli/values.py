@@ -10,6 +10,7 @@ from chordial_node.cli.asking import ask_any
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_verb
 from chordial_node.cli.output import Output, Value
+from chordial_node.usage.open_service import resource_of_key
 
 MOST_BYTES = 64 * 1024
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -29,7 +30,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     remove.add_argument("key", metavar="KEY")
     remove.add_argument("--secret", required=True, help="what the value was stored with")
     for verb in (put, get, remove):
-        verb.add_argument("--peer", default="", metavar="PEER", help="which peer to ask")
+        verb.add_argument("--peer", default="", metavar="PEER", help="peer, or HOST:PORT, to ask")
 
 
 async def _put(args: argparse.Namespace, output: Output) -> int:
@@ -63,7 +64,8 @@ async def _remove(args: argparse.Namespace, output: Output) -> int:
     fleet = Fleet.load(args.state)
     question = Remove(key=args.key.encode(), secret=args.secret.encode())
     await ask_any(fleet, question, Done, args.peer)
-    output.result({"key": args.key, "found": False})
+    gone = ValueAnswer(resource_of_key(question.key), found=False)
+    output.result(_shown(args.key, gone, b""))
     output.say(f"{args.key} is removed")
     return 0
 
