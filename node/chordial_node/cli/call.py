@@ -40,8 +40,10 @@ async def run(args: argparse.Namespace, output: Output) -> int:
         with output.progress(f"calling {target}"):
             call = await phone.call(target, call_id=call_id, ring_limit_seconds=args.ring)
         if call.is_answered:
-            await asyncio.sleep(args.talk)
-            await phone.hang_up(call)
+            try:
+                await asyncio.sleep(args.talk)
+            finally:  # Ctrl-C ends the call, too
+                await phone.hang_up(call)
     finally:
         await phone.close()
     output.result(

@@ -7,6 +7,7 @@ phone sends and gets here are the bytes on the wire. What a request means stands
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 
@@ -18,11 +19,13 @@ from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.framing import Framing
 from chordial_node.sip.headers import parse_auth, sent_by
 from chordial_node.sip.message import Message
-from chordial_node.sip.response import acknowledge
+from chordial_node.sip.response import acknowledge, cancel
 
 T1_SECONDS = 0.5
 T2_SECONDS = 4.0
 GIVE_UP_SECONDS = 32.0
+CANCEL_SECONDS = 1.0
+"""How long a call that was given up waits for its last response."""
 MOST_CHALLENGES = 4
 """A phone that changes its edge is told `stale` by each new one; more than this is a loop."""
 
@@ -63,6 +66,8 @@ class SipClient:
         self._socket: asyncio.DatagramTransport | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._nonce_counts: dict[bytes, int] = {}
+        self._is_refused = False
+        """The last that the network said of the server: nobody listens there."""
 
     async def open(self) -> None:
         """Connect; SipError when nobody listens there."""
@@ -70,7 +75,8 @@ class SipClient:
         try:
             if self.transport == "udp":
                 self._socket, _ = await loop.create_datagram_endpoint(
-                    lambda: _Datagrams(self._on_datagram), remote_addr=self.server
+                    lambda: _Datagrams(self._on_datagram, self._on_refused),
+                    remote_addr=self.server,
                 )
                 self.local = self._socket.get_extra_info("sockname")[:2]
             else:
@@ -79,8 +85,8 @@ class SipClient:
                 self.local = self._writer.get_extra_info("sockname")[:2]
                 self._keep(self._read(reader))
         except OSError as error:
-            where = sent_by(self.server[0].encode(), self.server[1]).decode()
-            raise SipError(f"no SIP server answers at {where} ({self.transport})") from error
+            told = f"no SIP server answers at {self._where()} ({self.transport})"
+            raise SipError(told) from error
 
     async def close(self) -> None:
         """End the socket and whatever still runs on it."""
@@ -137,6 +143,7 @@ class SipClient:
         answers: asyncio.Queue[Message] = asyncio.Queue()
         self._waiting[branch] = answers
         is_invite = request.method == b"INVITE"
+        has_begun = self._is_refused = False
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS) as limit:
                 pause = T1_SECONDS
@@ -146,10 +153,12 @@ class SipClient:
                     try:
                         response = await asyncio.wait_for(answers.get(), wait)
                     except TimeoutError:
+                        self._check_reached()
                         self.send(request.raw)
                         pause = pause * 2 if is_invite else min(pause * 2, T2_SECONDS)
                         continue
                     if response.status < 200:
+                        has_begun = True
                         if is_invite:
                             limit.reschedule(None)  # it rings: as long as the caller waits
                         if on_provisional is not None:
@@ -160,8 +169,31 @@ class SipClient:
                     return response
         except TimeoutError as error:
             raise SipError(f"no answer to {request.method.decode()} in 32 seconds") from error
+        except asyncio.CancelledError:
+            if is_invite and has_begun:
+                await self._cancel(request, answers)
+            raise
         finally:
             del self._waiting[branch]
+
+    async def _cancel(self, invite: Message, answers: "asyncio.Queue[Message]") -> None:
+        """Stop the ringing of an INVITE that nobody waits for any more (RFC 3261 §9.1)."""
+        self.send(cancel(invite))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                while (response := await answers.get()).status < 200 or (
+                    response.cseq.method != b"INVITE"
+                ):
+                    pass
+                if response.status >= 300:
+                    self.send(acknowledge(invite, response))
+
+    def _check_reached(self) -> None:
+        if self._is_refused:
+            raise SipError(f"no SIP server answers at {self._where()} ({self.transport})")
+
+    def _where(self) -> str:
+        return sent_by(self.server[0].encode(), self.server[1]).decode()
 
     def _answer_challenge(self, request: Message, response: Message) -> bytes | None:
         names = {
@@ -192,7 +224,11 @@ class SipClient:
         )
         return b"%b: %b\r\n" % (answered, credentials)
 
+    def _on_refused(self) -> None:
+        self._is_refused = True
+
     def _on_datagram(self, data: bytes) -> None:
+        self._is_refused = False
         if data.strip(b"\r\n\0"):
             self._on_bytes(data)
 
@@ -229,10 +265,18 @@ class SipClient:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """Hands datagrams on; errors of the network show as missing answers."""
+    """Hands datagrams on, and that nobody listens at the other end."""
 
-    def __init__(self, on_datagram: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, on_datagram: Callable[[bytes], None], on_refused: Callable[[], None]
+    ) -> None:
         self._on_datagram = on_datagram
+        self._on_refused = on_refused
+
+    def error_received(self, exc: Exception) -> None:
+        """Hand on what an ICMP error says: the socket is connected, so it is about the server."""
+        if isinstance(exc, ConnectionRefusedError):
+            self._on_refused()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         """Hand one datagram on."""

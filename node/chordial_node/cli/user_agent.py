@@ -1,8 +1,8 @@
 """A small SIP user agent: registers, calls, answers, sends and takes messages (RFC 3261, 3428).
 
 The phone behind `chordial call`, `message` and the demonstration of `up`. aiovoip does not serve
-there: it cannot answer a 407 nor keep a route set (docs/decisions/0001). It carries no sound: its SDP
-offers PCMU on a socket of its own, which stays silent.
+there: it cannot answer a 407 nor keep a route set (docs/decisions/0001). It carries no sound: its
+SDP offers PCMU on a socket of its own, which stays silent.
 """
 
 import asyncio
