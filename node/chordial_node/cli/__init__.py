@@ -1,82 +1,17 @@
-"""The `chordial` command: one verb a module, `--json` for each, exit code 0 only when it holds."""
+"""The `chordial` command: its verbs, and what they share.
 
-import argparse
-import asyncio
-import contextlib
-import os
-import sys
-from collections.abc import Sequence
-
-from chordial_node import __version__
-from chordial_node.cli import (
-    bench,
-    call,
-    doctor,
-    down,
-    drain,
-    message,
-    register,
-    simulate,
-    status,
-    trace,
-    up,
-    users,
-    values,
-)
-from chordial_node.cli.asking import PeerSilentError
-from chordial_node.cli.fleet import FleetError
-from chordial_node.cli.options import UsageError, environment_state
-from chordial_node.cli.output import Output
-from chordial_node.cli.sip_client import SipError
-from chordial_node.config import ConfigError
-
-EXPECTED = (UsageError, FleetError, PeerSilentError, SipError, ConfigError)
-"""What went wrong outside of us: one sentence, exit code 1."""
-
-VERBS = (
-    up, down, status, users, register, call, message, trace, values, drain, simulate, bench, doctor,
-)  # fmt: skip
-
-DESCRIPTION = "SIP calling without a server: a ring of peers that together are registrar and proxy."
-EPILOG = """\
-start here:
-  chordial up                 a ring of five peers on this machine, and a call through it
-  chordial users add carol    a user for your own phone
-  chordial status             who is in the ring
-
-Chordial routes no emergency calls.
+Nothing is imported here but what is: Ctrl-C while the verbs are loaded ends without a traceback.
 """
 
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all verbs."""
-    top = argparse.ArgumentParser(
-        prog="chordial",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument("--version", action="version", version=f"chordial {__version__}")
-    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add(verbs)
-    return top
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run one verb and return its exit code."""
-    args = parser().parse_args(arguments)
-    args.state = args.state or environment_state(os.environ)
-    output = Output(as_json=args.json)
     try:
-        code: int = asyncio.run(args.run(args, output))
-        return code
-    except EXPECTED as error:
-        output.failed(str(error))
-        return 1
+        from chordial_node.cli.command import run
+
+        return run()
     except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return INTERRUPTED
