@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 import secrets
 
 import msgspec
 
 from chordial_node.boundary.control import AskTrace, ForcedTrace, ForceTrace, TraceAnswer
 from chordial_node.cli.asking import ask
-from chordial_node.cli.fleet import Fleet
+from chordial_node.cli.fleet import Fleet, write_whole
 from chordial_node.cli.output import Output, Value
 from chordial_node.cli.phones import DEMO_FILE, demo_passwords, sip_address
 from chordial_node.cli.sip_client import Account, SipError
@@ -65,9 +64,7 @@ class Demonstration:
         passwords = demo_passwords(self._fleet)
         if not passwords:
             passwords = {user: secrets.token_urlsafe(16) for user in USERS}
-            path = self._fleet.state / DEMO_FILE
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(passwords))
+            write_whole(self._fleet.state / DEMO_FILE, msgspec.json.encode(passwords))
         for user, password in passwords.items():
             await set_user(self._fleet, user, self._fleet.file.domain, password)
         return passwords
@@ -87,9 +84,7 @@ class Demonstration:
 
     async def _register(self, phone: UserAgent, edge: str) -> None:
         binding = await phone.register()
-        self._output.rich(
-            f"[green]✓[/] {phone.account.aor} registered at {edge} for {binding.expires} s"
-        )
+        self._output.done(f"{phone.account.aor} registered at {edge} for {binding.expires} s")
 
     async def _call(self, alice: UserAgent, bob: UserAgent) -> dict[str, Value]:
         call_id = secrets.token_hex(12).encode()
@@ -99,8 +94,8 @@ class Demonstration:
         if call.is_answered:
             await asyncio.sleep(TALK_SECONDS)
             await alice.hang_up(call)
-            self._output.rich(
-                f"[green]✓[/] {alice.account.aor} called {bob.account.aor}: rang after "
+            self._output.done(
+                f"{alice.account.aor} called {bob.account.aor}: rang after "
                 f"{call.ringing_ms or 0.0:.1f} ms, talked, hung up"
             )
         else:
@@ -119,9 +114,8 @@ class Demonstration:
         if status == 200:
             async with asyncio.timeout(TEXT_LIMIT_SECONDS):
                 text = await self._text
-            self._output.rich(
-                f"[green]✓[/] {alice.account.aor} wrote {bob.account.aor}: “{text}” "
-                f"({taken:.1f} ms)"
+            self._output.done(
+                f"{alice.account.aor} wrote {bob.account.aor}: “{text}” ({taken:.1f} ms)"
             )
         else:
             self._output.failed(f"the message was refused: {status} {reason}")

@@ -17,7 +17,7 @@ from chordial_node.cli.fleet import Fleet, FleetError
 from chordial_node.cli.options import add_verb
 from chordial_node.cli.output import Output
 from chordial_node.cli.processes import running_process
-from chordial_node.cli.status import is_ideal
+from chordial_node.cli.status import is_ideal, peer_states
 from chordial_node.security.certificates import IdentityError, Trust
 
 WEEK_SECONDS = 7 * 86_400.0
@@ -48,11 +48,11 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     else:
         checks += await _fleet_checks(fleet)
     checks.append(Check("emergency calls", True, "not routed: keep another phone for emergencies"))
+    checks = [each if not each.ok else msgspec.structs.replace(each, fix="") for each in checks]
     output.result({"checks": [msgspec.to_builtins(check) for check in checks]})
     for check in checks:
-        mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-        output.rich(f"{mark} [bold]{check.name}[/]: {check.message}")
-        if check.fix and not check.ok:
+        (output.done if check.ok else output.missed)(f"{check.name}: {check.message}")
+        if check.fix:
             output.say(f"    do: {check.fix}")
     return 0 if all(check.ok for check in checks) else 1
 
@@ -60,13 +60,14 @@ async def run(args: argparse.Namespace, output: Output) -> int:
 async def _fleet_checks(fleet: Fleet) -> list[Check]:
     answers = await statuses(fleet)
     living = [answer for answer in answers if answer is not None]
+    states = peer_states(fleet, answers)
     checks = [
         Check("state folder", True, str(fleet.state)),
         _disk(fleet.state),
         _certificates(fleet),
-        _processes(fleet),
+        _processes(fleet, states),
         _ports(fleet, answers),
-        _ring(living, len(answers)),
+        _ring(living, len(answers) - states.count("left")),
     ]
     later: list[Callable[[Fleet], Awaitable[Check]]] = [_store]
     return checks + [await check(fleet) for check in later if living]
@@ -108,13 +109,18 @@ def _certificates(fleet: Fleet) -> Check:
     )  # fmt: skip
 
 
-def _processes(fleet: Fleet) -> Check:
-    missing = [
-        peer.name for peer in fleet.file.peers if running_process(fleet.folder(peer)) is None
+def _processes(fleet: Fleet, states: list[str]) -> Check:
+    absent = [
+        (peer.name, state)
+        for peer, state in zip(fleet.file.peers, states, strict=True)
+        if running_process(fleet.folder(peer)) is None
     ]
-    ok = not missing
-    message = "all run" if ok else f"not running: {', '.join(missing)}"
-    return Check("processes", ok, message, "chordial up")
+    missing = [name for name, state in absent if state != "left"]
+    left = [name for name, state in absent if state == "left"]
+    message = f"not running: {', '.join(missing)}" if missing else "all run"
+    if left:
+        message += f"; in good order left: {', '.join(left)}"
+    return Check("processes", not missing, message, "chordial up")
 
 
 def _ports(fleet: Fleet, answers: list[StatusAnswer | None]) -> Check:

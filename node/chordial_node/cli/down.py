@@ -5,7 +5,7 @@ import argparse
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import add_verb
 from chordial_node.cli.output import Output
-from chordial_node.cli.processes import FleetLock, end_processes, running_process
+from chordial_node.cli.processes import FleetLock, end_processes, running_processes
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,8 +18,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     fleet = Fleet.load(args.state)
     lock = FleetLock(fleet.state)
     lock.take()
-    folders = [fleet.folder(peer) for peer in fleet.file.peers]
-    running = [pid for folder in folders if (pid := running_process(folder)) is not None]
+    running = running_processes(fleet)
     with output.progress(f"stopping {len(running)} processes"):
         await end_processes(running)
     lock.release()

@@ -7,7 +7,8 @@ Made once by `chordial up`, read by every other verb. Nothing here starts or end
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,12 @@ FORMAT = 1
 OVERLAY_NAME = "laptop"
 YEAR_SECONDS = 365 * 86_400.0
 AUTHORITY_YEARS = 10
+MADE = frozenset(
+    {"lock", "ca.pem", "ca.key", "overlay-keys.json", "admin.pem", "admin.key", "peers"}
+    | {f"{name}.new" for name in ("ca.pem", "ca.key", "overlay-keys.json", "admin.pem")}
+    | {"admin.key.new", "fleet.json.new"}
+)
+"""What a folder may hold before `fleet.json`, which is written last."""
 
 
 class FleetError(Exception):
@@ -83,6 +90,10 @@ class Fleet:
             raise FleetError(
                 f"{path} cannot be read ({error}): move the folder away, or name another --state"
             ) from error
+        except OSError as error:
+            raise FleetError(
+                f"{path} cannot be read ({error.strerror}): whose is it? Name another --state"
+            ) from error
         if file.format != FORMAT:
             raise FleetError(
                 f"{path} was written by another version of chordial (format {file.format}, this "
@@ -107,17 +118,18 @@ class Fleet:
             )
         )
         fleet = cls(state, FleetFile(FORMAT, OVERLAY_NAME, domain, host, advertise, peers))
-        state.mkdir(parents=True, exist_ok=True)
-        state.chmod(0o700)
+        make_folder(state)
+        with writing(state):
+            state.chmod(0o700)
         authority = Authority.make(OVERLAY_NAME, _term(AUTHORITY_YEARS))
-        _write(state / "ca.pem", authority.certificate)
-        _write(state / "ca.key", authority.private_key)
+        write_whole(state / "ca.pem", authority.certificate)
+        write_whole(state / "ca.key", authority.private_key)
         key = {"current": 1, "keys": {"1": secrets.token_hex(KEY_LENGTH)}}
-        _write(fleet.overlay_keys, msgspec.json.encode(key))
+        write_whole(fleet.overlay_keys, msgspec.json.encode(key))
         admin_key = make_private_key()
         admin = authority.issue_user(public_key_of(admin_key), Role.ADMIN, "admin", _term())
-        _write(fleet.admin_certificate, admin)
-        _write(fleet.admin_key, admin_key)
+        write_whole(fleet.admin_certificate, admin)
+        write_whole(fleet.admin_key, admin_key)
         for peer in peers:
             fleet._make_identity(authority, peer)
         fleet.save()
@@ -146,12 +158,12 @@ class Fleet:
         """Write `fleet.json` and the configuration of every peer."""
         for peer in self.file.peers:
             folder = self.folder(peer)
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             text = msgspec.json.format(msgspec.json.encode(self.node_config(peer)), indent=2)
             config.parse(text)
-            _write(folder / "config.json", text)
+            write_whole(folder / "config.json", text)
         text = msgspec.json.format(msgspec.json.encode(self.file), indent=2)
-        _write(self.state / "fleet.json", text)
+        write_whole(self.state / "fleet.json", text)
 
     # where things are
 
@@ -243,17 +255,17 @@ class Fleet:
 
     def _make_identity(self, authority: Authority, peer: PeerPlace) -> None:
         folder = self.folder(peer)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         key = make_private_key()
         certificate = authority.issue_peer(public_key_of(key), peer.id, peer.name, _term())
-        _write(folder / "peer.pem", certificate)
-        _write(folder / "peer.key", key)
+        write_whole(folder / "peer.pem", certificate)
+        write_whole(folder / "peer.key", key)
         sip_key = make_private_key()
         addresses = [self.file.advertise or self.file.host, "::1"]
         sip = authority.issue_listener(
             public_key_of(sip_key), [self.file.domain, "localhost"], addresses, _term()
         )
-        _write(folder / "sip.pem", sip + sip_key)
+        write_whole(folder / "sip.pem", sip + sip_key)
 
 
 def _term(years: float = 1.0) -> Term:
@@ -262,12 +274,31 @@ def _term(years: float = 1.0) -> Term:
     )
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, readable by its owner alone."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, readable by its owner alone; FleetError says why not."""
     fresh = path.with_name(path.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(descriptor)
-    fresh.rename(path)
+    with writing(path):
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        fresh.rename(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says about a path of the state folder into a FleetError."""
+    try:
+        yield
+    except OSError as error:
+        raise FleetError(
+            f"{path} cannot be written ({os.strerror(error.errno or 0).lower()}): make room or "
+            "give permission there, or name another folder with --state"
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for its owner alone; FleetError says why not."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)

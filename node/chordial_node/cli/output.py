@@ -4,7 +4,7 @@ With `--json` nothing but one object is printed. Only this module prints.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -16,6 +16,7 @@ from rich.table import Table
 Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Value] | None"
 
 STATE_STYLES = {"ready": "green", "alive": "green", "joined": "green", "dead": "red", "down": "red"}
+"""What is none of these is on its way, and yellow."""
 FILE_WIDTH = 200
 """Columns where the output is no terminal: nothing is cut off then."""
 RING_WIDTH, RING_HEIGHT = 46, 15
@@ -26,10 +27,18 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(highlight=False, soft_wrap=True)
-        if not self._console.is_terminal:
+        self._console = Console(highlight=False)
+        if not self._console.is_terminal:  # elsewhere lines are cut by whoever reads them
             self._console.width = FILE_WIDTH
-        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+            self._console.soft_wrap = True
+        self._errors = Console(stderr=True, highlight=False)
+        self._errors.soft_wrap = not self._errors.is_terminal
+        self._drawn = 0
+
+    @property
+    def height(self) -> int:
+        """Lines of the terminal."""
+        return self._console.height
 
     def result(self, value: Mapping[str, Value]) -> None:
         """Print the one JSON object, where it is wanted."""
@@ -42,10 +51,21 @@ class Output:
         if not self.as_json:
             self._console.print(escape(text), style=style or None)
 
-    def rich(self, markup: str) -> None:
-        """Print a line that holds rich's markup."""
+    def head(self, text: str) -> None:
+        """Print a line that stands out."""
+        self.say(text, "bold")
+
+    def done(self, text: str) -> None:
+        """Print a line about something that worked."""
+        self._marked("[green]✓[/]", text)
+
+    def missed(self, text: str) -> None:
+        """Print a line about something that did not work."""
+        self._marked("[red]✗[/]", text)
+
+    def _marked(self, mark: str, text: str) -> None:
         if not self.as_json:
-            self._console.print(markup)
+            self._console.print(f"{mark} {escape(text)}")
 
     def warn(self, text: str) -> None:
         """Print a line that is no failure, but to be known; it does not disturb the JSON."""
@@ -64,22 +84,53 @@ class Output:
             status = Console(quiet=True, stderr=True).status("")
         return status
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table; a cell that names a state gets its colour."""
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str]], spare: Sequence[str] = ()
+    ) -> None:
+        """Print a table without its spare columns, one by one, as long as it is too wide.
+
+        A cell that names a state gets its colour.
+        """
         if self.as_json:
             return
+        held = fitting(columns, list(rows), spare, self._console.width)
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in columns:
+        for column, *_ in held:
             table.add_column(column, no_wrap=True)
-        for row in rows:
+        for row in list(zip(*held, strict=True))[1:]:
             table.add_row(*(_styled(cell) for cell in row))
         self._console.print(table)
+
+    def redraw(self, draw: Callable[[], None]) -> None:
+        """Print what `draw` prints in the place of what it printed before, on a terminal."""
+        if self.as_json or not self._console.is_terminal:
+            draw()
+            return
+        with self._console.capture() as captured:
+            draw()
+        lines = captured.get().splitlines()[: self.height - 1]
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        self._console.file.write(up + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
+        self._console.file.flush()
+        self._drawn = len(lines)
 
     def ring(self, peers: Sequence[tuple[str, str, str]]) -> None:
         """Draw the ring clockwise from the top: (name, Node-ID in hexadecimal, state)."""
         if not self.as_json:
             for line in draw_ring(peers):
                 self._console.print(line)
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
+) -> list[tuple[str, ...]]:
+    """Return the columns, heads first, without as many of the spare ones as it takes to fit."""
+    held = list(zip(columns, *rows, strict=True))
+    for name in spare:
+        if sum(max(map(len, column)) + 2 for column in held) - 2 <= width:
+            break
+        held = [column for column in held if column[0] != name]
+    return held
 
 
 def draw_ring(peers: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from chordial_node.boundary.events import Address
 from chordial_node.cli.asking import statuses
-from chordial_node.cli.fleet import Fleet, PeerPlace
+from chordial_node.cli.fleet import Fleet, PeerPlace, write_whole
 from chordial_node.cli.options import UsageError, aor_of, host_port
 from chordial_node.cli.sip_client import Account, SipError
 from chordial_node.config import Transport
@@ -76,5 +76,12 @@ def demo_passwords(fleet: Fleet) -> dict[str, str]:
     """Return the passwords of the demonstration's users, which `up` made."""
     try:
         return msgspec.json.decode((fleet.state / DEMO_FILE).read_bytes(), type=dict[str, str])
-    except OSError:
+    except (OSError, msgspec.MsgspecError):
         return {}
+
+
+def keep_demo_password(fleet: Fleet, user: str, password: str) -> None:
+    """Note the new password of a user of the demonstration, which the next `up` sets again."""
+    known = demo_passwords(fleet)
+    if user in known:
+        write_whole(fleet.state / DEMO_FILE, msgspec.json.encode({**known, user: password}))

@@ -25,6 +25,11 @@ def has_ipv6() -> bool:
     return _is_free(socket.AF_INET6, socket.SOCK_STREAM, "::1", 0)
 
 
+def is_own_address(host: str) -> bool:
+    """Tell whether an IP literal is an address of this machine."""
+    return _is_free(_family(host), socket.SOCK_STREAM, host, 0)
+
+
 def choose(count: int, host: str, sip_host: str, sip_base: int = SIP) -> list[PeerPorts]:
     """Return free ports for so many peers, the usual ones wherever they are free."""
     ipv6 = has_ipv6()
@@ -92,9 +97,10 @@ def _all_free(port: int, hosts: list[str], datagrams: bool) -> bool:
 def _is_free(family: int, kind: int, host: str, port: int) -> bool:
     try:
         with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM:  # two datagram sockets would share the port with it
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except OSError:
+    except (OSError, OverflowError):  # the last: a port beyond 65,535
         return False
     return True
 

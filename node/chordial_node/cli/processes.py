@@ -15,19 +15,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from chordial_node.cli.fleet import Fleet, FleetError, PeerPlace
+from chordial_node.cli.fleet import Fleet, FleetError, PeerPlace, make_folder, write_whole, writing
 
 MALLOC = {
     # a third of the cost of mutual TLS: its reads stay below the threshold of mmap
     "MALLOC_MMAP_THRESHOLD_": "4194304",
     "MALLOC_TRIM_THRESHOLD_": "67108864",
     "MALLOC_TOP_PAD_": "1048576",
+    "MALLOC_ARENA_MAX": "1",  # gRPC's threads do not need one each: 1.5 MiB
 }
 GRPC = {
     # a fifth to a half of a lookup's CPU: fewer hands between a socket and the event loop
     "GRPC_EXPERIMENTS": "-event_engine_client,-event_engine_listener",
 }
 STOP_SECONDS = 15.0
+LONGEST_LOG = 16 << 20
+"""Bytes; a longer log becomes `node.log.1` when its peer is started."""
+PID_FILES = ("pid", "values.db.lock")
+"""Where a peer's process is named: by whoever started it, and by itself where it locks its disk."""
 
 
 class FleetLock:
@@ -39,8 +44,9 @@ class FleetLock:
 
     def take(self) -> None:
         """Take the lock, or raise FleetError with the process that has it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+")
+        make_folder(self._path.parent)
+        with writing(self._path):
+            file = self._path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -83,7 +89,9 @@ class Processes:
     def start(self, group: Sequence[PeerPlace]) -> int:
         """Start one process for a group of peers and return its id."""
         configs = [str(self.fleet.folder(peer) / "config.json") for peer in group]
-        with (self.fleet.folder(group[0]) / "node.log").open("ab") as log:
+        folder = self.fleet.folder(group[0])
+        _put_away_long(folder / "node.log")
+        with writing(folder), (folder / "node.log").open("ab") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "chordial_node", *configs],
                 stdin=subprocess.DEVNULL,
@@ -93,7 +101,7 @@ class Processes:
                 start_new_session=True,  # Ctrl-C is for us: we end them in order
             )
         self._children[group[0].name] = child
-        (self.fleet.folder(group[0]) / "pid").write_text(str(child.pid))
+        write_whole(folder / "pid", b"%d" % child.pid)
         return child.pid
 
     def running(self, peer: PeerPlace) -> int | None:
@@ -115,22 +123,24 @@ class Processes:
                 del self._children[name]
         return ended
 
-    async def stop_all(self) -> None:
+    async def stop_all(self, hurry: asyncio.Event | None = None) -> None:
         """End every process of the fleet: SIGTERM, then SIGKILL for who does not heed it."""
         ids = [pid for group in self.groups if (pid := self.running(group[0])) is not None]
-        await end_processes(ids)
+        await end_processes(ids, hurry=hurry)
         for child in self._children.values():
             child.wait()
         self._children.clear()
 
 
-async def end_processes(ids: Sequence[int], patience: float = STOP_SECONDS) -> None:
-    """End processes by id and return when they are gone."""
+async def end_processes(
+    ids: Sequence[int], patience: float = STOP_SECONDS, hurry: asyncio.Event | None = None
+) -> None:
+    """End processes by id and return when they are gone; in a hurry at once."""
     for pid in ids:
         _signal(pid, signal.SIGTERM)
     limit = time.monotonic() + patience
     while any(_is_alive(pid) for pid in ids):
-        if time.monotonic() > limit:
+        if time.monotonic() > limit or (hurry is not None and hurry.is_set()):
             for pid in ids:
                 _signal(pid, signal.SIGKILL)
         await asyncio.sleep(0.02)
@@ -138,12 +148,26 @@ async def end_processes(ids: Sequence[int], patience: float = STOP_SECONDS) -> N
 
 def running_process(folder: Path) -> int | None:
     """Return the id of the living process whose command line names this peer's configuration."""
-    try:
-        pid = int((folder / "pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
-        return None
-    return pid if str(folder / "config.json").encode() in command and _is_alive(pid) else None
+    for name in PID_FILES:
+        try:
+            pid = int((folder / name).read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            continue
+        if str(folder / "config.json").encode() in command and _is_alive(pid):
+            return pid
+    return None
+
+
+def running_processes(fleet: Fleet) -> list[int]:
+    """Return the ids of all living processes of a fleet, whoever started them, each once."""
+    found = (running_process(fleet.folder(peer)) for peer in fleet.file.peers)
+    return list(dict.fromkeys(pid for pid in found if pid is not None))
+
+
+def _put_away_long(log: Path) -> None:
+    if log.exists() and log.stat().st_size > LONGEST_LOG:
+        log.replace(log.with_name(log.name + ".1"))
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,29 +2,25 @@
 
 import argparse
 import asyncio
-from pathlib import Path
+from functools import partial
 
 from chordial_node.boundary.control import StatusAnswer
 from chordial_node.cli.asking import statuses
 from chordial_node.cli.fleet import Fleet, PeerPlace
 from chordial_node.cli.options import add_verb
-from chordial_node.cli.output import Output, Value
+from chordial_node.cli.output import RING_HEIGHT, Output, Value
 from chordial_node.cli.processes import running_process
 from chordial_node.config import Endpoint, Transport
+from chordial_node.ids import NodeId
 
 WATCH_SECONDS = 1.0
 COLUMNS = (
-    "PEER",
-    "NODE-ID",
-    "STATE",
-    "SIP",
-    "GRPC",
-    "PID",
-    "SUCCESSORS",
-    "KEYS",
-    "PHONES",
-    "CALLS",
-)
+    "PEER", "NODE-ID", "STATE", "SIP", "GRPC", "PID", "SUCCESSORS", "KEYS", "PHONES", "CALLS",
+)  # fmt: skip
+SPARE_COLUMNS = ("GRPC", "NODE-ID", "SUCCESSORS", "CALLS")
+"""What is left out first where the terminal is narrow."""
+MOST_SUCCESSORS = 4
+"""Successors that a line of the table shows; the JSON has all."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,48 +34,66 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     fleet = Fleet.load(args.state)
     while True:
         answers = await statuses(fleet)
-        peers = [peer_value(fleet, *each) for each in zip(fleet.file.peers, answers, strict=True)]
         overlay = overlay_value(answers)
-        output.result({"peers": peers, "overlay": overlay})
-        show(output, fleet, answers)
+        output.result({"peers": peer_values(fleet, answers), "overlay": overlay})
         if not args.watch:
+            show(output, fleet, answers)
             return 0 if overlay["health"] == "ok" else 1
+        output.redraw(partial(show, output, fleet, answers, is_drawn_again=True))
         await asyncio.sleep(WATCH_SECONDS)
 
 
-def show(output: Output, fleet: Fleet, answers: list[StatusAnswer | None]) -> None:
-    """Draw the ring and the table of peers."""
-    names = {peer.id: peer.name for peer in fleet.file.peers}
-    pairs = list(zip(fleet.file.peers, answers, strict=True))
-    output.ring([(p.name, p.node_id, answer.state if answer else "down") for p, answer in pairs])
-    rows = []
-    for peer, answer in pairs:
-        pid = pid_of(fleet, peer)
-        place = (f"{peer.node_id[:8]}…", answer.state if answer else "down", sip_text(fleet, peer))
-        known = answer.successors if answer else ()
-        rows.append(
-            (
-                peer.name,
-                *place,
-                f"{fleet.file.host}:{peer.ports.overlay}",
-                str(pid or "-"),
-                " ".join(names.get(node, node.hex()[:8]).removeprefix("peer-") for node in known),
-                str(answer.keys) if answer else "-",
-                str(answer.registrations) if answer else "-",
-                str(answer.calls) if answer else "-",
-            )
-        )
-    output.table(COLUMNS, rows)
+def show(
+    output: Output,
+    fleet: Fleet,
+    answers: list[StatusAnswer | None],
+    *,
+    is_drawn_again: bool = False,
+) -> None:
+    """Draw the ring and the table of peers; without the ring where it would scroll each time."""
+    states = peer_states(fleet, answers)
+    peers = list(zip(fleet.file.peers, states, strict=True))
+    if not is_drawn_again or len(peers) + RING_HEIGHT + 4 < output.height:
+        output.ring([(peer.name, peer.node_id, state) for peer, state in peers])
+    rows = [
+        _row(fleet, peer, state, answer)
+        for (peer, state), answer in zip(peers, answers, strict=True)
+    ]
+    output.table(COLUMNS, rows, spare=SPARE_COLUMNS)
     overlay = overlay_value(answers)
+    count = "1 peer" if overlay["size"] == 1 else f"{overlay['size']} peers"
     output.say("")
     output.say(
-        f"overlay {fleet.file.overlay_name}: {overlay['size']} peers, {overlay['copies']} copies, "
+        f"overlay {fleet.file.overlay_name}: {count}, {overlay['copies']} copies, "
         f"{overlay['health']}"
     )
 
 
-def peer_value(fleet: Fleet, peer: PeerPlace, answer: StatusAnswer | None) -> dict[str, Value]:
-    """Return one peer as the JSON shows it."""
+def _row(fleet: Fleet, peer: PeerPlace, state: str, answer: StatusAnswer | None) -> tuple[str, ...]:
+    names = {each.id: each.name.removeprefix("peer-") for each in fleet.file.peers}
+    known = [names.get(node, node.hex()[:8]) for node in answer.successors] if answer else []
+    more = ["…"] if len(known) > MOST_SUCCESSORS else []
+    return (
+        peer.name,
+        f"{peer.node_id[:8]}…",
+        state,
+        sip_text(fleet, peer),
+        f"{fleet.file.host}:{peer.ports.overlay}",
+        str(running_process(fleet.folder(peer)) or "-"),
+        " ".join(known[:MOST_SUCCESSORS] + more),
+        *((str(answer.keys), str(answer.registrations), str(answer.calls)) if answer else "---"),
+    )
+
+
+def peer_values(fleet: Fleet, answers: list[StatusAnswer | None]) -> list[Value]:
+    """Return the peers as the JSON shows them."""
+    states = peer_states(fleet, answers)
+    return [
+        _peer_value(fleet, *each) for each in zip(fleet.file.peers, states, answers, strict=True)
+    ]
+
+
+def _peer_value(fleet: Fleet, peer: PeerPlace, state: str, answer: StatusAnswer | None) -> Value:
     sip: dict[str, Value] = {"udp": "", "tcp": "", "tls": "", "ws": "", "peer": ""}
     for listener in fleet.node_config(peer).sip.listeners:
         name = listener.transport.value
@@ -87,11 +101,11 @@ def peer_value(fleet: Fleet, peer: PeerPlace, answer: StatusAnswer | None) -> di
     return {
         "name": peer.name,
         "node_id": peer.node_id,
-        "state": answer.state if answer else "down",
+        "state": state,
         "sip": sip,
         "grpc": str(Endpoint(fleet.file.host, peer.ports.overlay)),
         "http": str(Endpoint(fleet.file.host, peer.ports.http)),
-        "pid": pid_of(fleet, peer),
+        "pid": running_process(fleet.folder(peer)),
         "incarnation": answer.incarnation if answer else 0,
         "predecessor": answer.predecessor.hex() if answer and answer.predecessor else "",
         "successors": [node.hex() for node in answer.successors] if answer else [],
@@ -105,13 +119,23 @@ def peer_value(fleet: Fleet, peer: PeerPlace, answer: StatusAnswer | None) -> di
     }
 
 
+def peer_states(fleet: Fleet, answers: list[StatusAnswer | None]) -> list[str]:
+    """Return each peer's own state; a silent one has `left`, as the others saw it, or is `down`."""
+    left = _left(answers)
+    return [
+        answer.state if answer else "left" if peer.id in left else "down"
+        for peer, answer in zip(fleet.file.peers, answers, strict=True)
+    ]
+
+
 def overlay_value(answers: list[StatusAnswer | None]) -> dict[str, Value]:
-    """Return size, copies and health of the overlay as its living peers report them."""
+    """Return size, copies and health of the overlay; who has left in good order is not missed."""
     living = [answer for answer in answers if answer is not None]
     ready = [answer for answer in living if answer.state == "ready"]
+    wanted = len(answers) - len(_left(answers))
     if not ready:
         health = "down"
-    elif len(ready) == len(answers) and is_ideal(ready) and all(each.in_step for each in ready):
+    elif len(ready) == wanted and is_ideal(ready) and all(each.in_step for each in ready):
         health = "ok"
     else:
         health = "degraded"
@@ -120,6 +144,15 @@ def overlay_value(answers: list[StatusAnswer | None]) -> dict[str, Value]:
         "copies": ready[0].copies if ready else 0,
         "health": health,
     }
+
+
+def _left(answers: list[StatusAnswer | None]) -> set[NodeId]:
+    """Return who has left, as all of the living saw it."""
+    living = [answer for answer in answers if answer is not None]
+    seen = [
+        {member.node_id for member in answer.members if member.state == "left"} for answer in living
+    ]
+    return set.intersection(*seen) - {each.node_id for each in living} if seen else set()
 
 
 def is_ideal(answers: list[StatusAnswer]) -> bool:
@@ -135,25 +168,8 @@ def is_ideal(answers: list[StatusAnswer]) -> bool:
     return True
 
 
-def pid_of(fleet: Fleet, peer: PeerPlace) -> int | None:
-    """Return the process that runs a peer, by the files of the state folder."""
-    for folder in sorted((fleet.state / "peers").iterdir()):
-        pid = running_process(folder)
-        if pid is not None and _runs(pid, fleet.folder(peer)):
-            return pid
-    return None
-
-
 def sip_text(fleet: Fleet, peer: PeerPlace) -> str:
     """Return the address that a phone is pointed at."""
     listener = fleet.node_config(peer).sip.listeners[0]
     assert listener.transport is Transport.UDP
     return str(listener.advertised)
-
-
-def _runs(pid: int, folder: Path) -> bool:
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False
-    return str(folder / "config.json").encode() in command

@@ -22,6 +22,7 @@ from chordial_node.cli.asking import PeerSilentError, ask, ask_any
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_common, add_verb
 from chordial_node.cli.output import Output
+from chordial_node.cli.phones import keep_demo_password
 from chordial_node.usage.credentials import make_credentials, seal_credentials
 
 Act = Callable[[argparse.Namespace, Fleet, Output], Awaitable[int]]
@@ -74,6 +75,7 @@ async def set_user(fleet: Fleet, user: str, domain: str, password: str) -> None:
     credentials = make_credentials(user, domain, password)
     sealed = seal_credentials(keys, credentials, os.urandom(12))
     await ask_any(fleet, SetUser(user=user, domain=domain, sealed=sealed), Done)
+    keep_demo_password(fleet, user, password)
 
 
 async def _add(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
@@ -100,7 +102,10 @@ async def _list(_args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
         for u in users
     ]
     output.result({"users": shown})
-    output.table(("USER", "DOMAIN", "STATE"), [tuple(each.values()) for each in shown])
+    if shown:
+        output.table(("USER", "DOMAIN", "STATE"), [tuple(each.values()) for each in shown])
+    else:
+        output.say("there is no user yet: chordial users add NAME")
     return 0
 
 
@@ -158,7 +163,11 @@ def _split(text: str, domain: str) -> tuple[str, str]:
     user, _, host = text.removeprefix("sip:").lower().partition("@")
     if not user or any(each in user for each in " <>\"'@:;\r\n"):
         raise UsageError(f"{text!r} is no user: say carol, or carol@{domain}")
-    return user, host or domain
+    if host and host != domain:
+        raise UsageError(
+            f"this overlay serves {domain}, not {host}: say {user}, or {user}@{domain}"
+        )
+    return user, domain
 
 
 def _check_password(password: str, who: str, output: Output) -> None:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from chordial_node.cli.output import RING_HEIGHT, Output, draw_ring
+from chordial_node.cli.output import RING_HEIGHT, Output, draw_ring, fitting
 
 MARKUP = re.compile(r"\[/?[a-z ]*\]")
 
@@ -58,5 +58,20 @@ def test_a_failure_is_told_on_standard_error_and_in_the_json(
 def test_without_a_terminal_there_are_no_escape_codes(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output(as_json=False)
     output.table(("STATE",), [("ready",)])
-    output.rich("[green]✓[/] done")
+    output.done("registered")
     assert "\x1b" not in capsys.readouterr().out
+
+
+COLUMNS = ("PEER", "GRPC", "CALLS")
+ROWS = [("peer-1", "127.0.0.1:6084", "0")]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [(80, COLUMNS), (29, COLUMNS), (28, ("PEER", "CALLS")), (5, ("PEER",))],
+)
+def test_a_table_leaves_spare_columns_out_where_it_is_too_wide(
+    width: int, shown: tuple[str, ...]
+) -> None:
+    held = fitting(COLUMNS, ROWS, ("GRPC", "CALLS"), width)
+    assert tuple(column[0] for column in held) == shown
