@@ -17,6 +17,8 @@ from chordial_node.cli.bench.figures import Round, cpu_seconds
 from chordial_node.cli.bench.own_fleet import VALUE_BYTES, VALUES
 
 PYTHON = "/usr/bin/python3"
+SETTLE_SECONDS = 8.0
+"""A net that has just started puts values where they are not found later."""
 INSTALL = "OpenDHT is not here; install it with: apt-get install python3-opendht"
 
 
@@ -42,6 +44,7 @@ class OpenDhtSystem:
             _, port = await self._started("host", str(count), str(self._first_port))
             self._first_port = self._first_port or port
             left -= count
+        await asyncio.sleep(SETTLE_SECONDS)
         loader, _ = await self._started("ask", str(self._first_port))
         await loader.tell(Load(VALUES, VALUE_BYTES))
 
