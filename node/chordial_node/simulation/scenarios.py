@@ -57,6 +57,13 @@ SCENARIOS: dict[str, Scenario] = {
             session_seconds=600.0,
         ),
         Scenario(
+            "stalls",
+            "lives of two minutes, and loops that stall for up to half a second",
+            faults=Faults(loss=0.01, stall_per_minute=30.0, stall=0.5, clock_offset=1.0),
+            session_seconds=100.0,
+            away_seconds=15.0,
+        ),
+        Scenario(
             "crash-quarter",
             "a quarter of the peers goes silent at once and comes back a minute later",
             faults=Faults(stall_per_minute=2.0, clock_offset=0.5),

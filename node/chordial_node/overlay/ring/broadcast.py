@@ -79,6 +79,10 @@ class Broadcast:
         """Tell whether an event has come through here, for whatever arc."""
         return _key(record) in self._seen
 
+    def owes(self, node: NodeId) -> bool:
+        """Tell whether events are on their way to a child, or were a moment ago."""
+        return node in self._children
+
     def announce(self, records: Iterable[MemberRecord]) -> None:
         """Deliver events to the whole ring, unless that was done already."""
         fresh = [record for record in records if self._extend(record, RING_SIZE)]

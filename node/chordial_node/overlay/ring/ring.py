@@ -474,10 +474,16 @@ class Ring:
             self._membership.purge()
 
     def _let_go(self, contacts: list[NodeId]) -> None:
-        """End links that only the start needed: seeds would keep one to everybody."""
+        """End links that only the start needed: seeds would keep one to everybody.
+
+        One with events on their way to its other end is kept until these were taken.
+        """
+        owed = [node for node in contacts if self._membership.broadcast.owes(node)]
         for node in contacts:
-            if self.is_in_ring and not self.is_neighbor(node):
+            if self.is_in_ring and not self.is_neighbor(node) and node not in owed:
                 self._links.close(node, "it was only needed to join")
+        if owed:
+            self._kernel.after(LET_GO_SECONDS, lambda: self._let_go(owed))
 
     def _compare_with_successor(self) -> None:
         if self.is_in_ring and self.successors:
