@@ -16,7 +16,7 @@ help:
 	@echo 'make check  format, lint, types, import contracts, house rules'
 	@echo 'make format put the code into the form that check asks for'
 	@echo 'make bench  measure a ring (ARGS="lookup --peers 8" for one measurement)'
-	@echo 'make docs   write the pages that are made from tests; make proto: generate code'
+	@echo 'make docs   write the pages made from tests and source; make proto: generate code'
 	@echo 'make lock   choose versions again; make clean: forget it all'
 
 up: .venv
@@ -78,6 +78,7 @@ lock:
 
 docs: .venv
 	$(BIN)/python -m tests.conformance_page
+	$(BIN)/python -m tests.reference_pages
 
 proto: .venv
 	$(BIN)/python -m grpc_tools.protoc --proto_path=node --python_out=node --pyi_out=node \

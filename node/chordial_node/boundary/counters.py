@@ -49,38 +49,71 @@ class Counters:
             setattr(self, name, 0)
 
     answers_degraded: int
+    """Fetches answered while fewer copies could be asked than the replica set has."""
     datagrams_dropped: int
+    """SIP messages for a flow that is dead, and those that found no room."""
     datagrams_received: int
+    """Datagrams on all SIP listeners, keepalives included."""
     envelopes_delivered: int
+    """Envelopes of the overlay that were for this peer."""
     envelopes_dropped: int
+    """Envelopes that could neither be delivered, sent on nor answered."""
     envelopes_forwarded: int
+    """Envelopes sent on for others."""
     events_duplicate: int
+    """Membership events that had been known already."""
     events_forwarded: int
+    """Membership events sent on down the finger tree."""
     frames_received: int
+    """Frames read from links."""
     frames_written: int
+    """Frames written to links."""
     links_refused: int
+    """Links refused after the handshake: another overlay, an older life."""
     lookups: int
+    """Own requests to a Resource-ID."""
     lookups_failed: int
+    """Those of them that were answered with an error, or given up."""
     procedure_faults: int
+    """Procedures ended by a fault of our own: always a bug."""
     registrations_refused: int
+    """REGISTERs refused with 4xx or 5xx."""
     requests_busy: int
+    """Requests answered Busy, or not sent, because there was no room."""
     requests_resent: int
+    """Requests sent again, past the dead or the silent."""
     requests_sent: int
+    """Own requests, each once."""
     requests_timed_out: int
+    """Own requests that nobody answered in time."""
     seals_unreadable: int
+    """Credentials that none of the overlay keys opens."""
     sip_bad_messages: int
+    """SIP messages that cannot be parsed, or break a rule."""
     sip_challenges: int
+    """401 and 407 sent."""
     sip_refused: int
+    """SIP requests refused with a status of 400 or more."""
     sip_requests: int
+    """SIP requests received."""
     sip_responses: int
+    """SIP responses received."""
     sip_retransmissions_received: int
+    """SIP messages received again, and recognized."""
     sip_retransmissions_sent: int
+    """SIP messages sent again because no answer came."""
     sip_scanners_dropped: int
+    """SIP messages of scanners, dropped before they are parsed."""
     stores_acknowledged: int
+    """Stores acknowledged by a majority of the copies."""
     stores_refused: int
+    """Stores refused, or not acknowledged in time."""
     values_damaged: int
+    """Records of the disk that could not be read at start."""
     values_expired: int
+    """Entries whose time was over."""
     values_repaired: int
+    """Entries that another copy had and this peer had not."""
 
     def snapshot(self) -> dict[str, int]:
         """Return all counts by name."""
