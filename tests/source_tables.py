@@ -33,7 +33,7 @@ class Definition(msgspec.Struct, frozen=True):
 def definitions(path: Path) -> list[Definition]:
     """Return the classes of a source file, in its order."""
     module = ast.parse(path.read_text(encoding="utf-8"))
-    constants = {
+    constants: dict[str, object] = {
         node.targets[0].id: node.value.value
         for node in module.body
         if isinstance(node, ast.Assign)
