@@ -49,8 +49,8 @@ class _Life:
     def __init__(self) -> None:
         self.nodes: dict[int, NodeId] = {}
         """Who is at the other end of a link, by its number."""
-        self.known: dict[NodeId, None] = {}
-        """Whom it holds alive."""
+        self.known: dict[NodeId, int] = {}
+        """Whom it holds alive, and since when."""
         self.sent: dict[NodeId, list[_Sent]] = {}
         """Frames that a child has not acknowledged."""
         self.handed: dict[EventKey, list[tuple[NodeId, NodeId]]] = {}
@@ -86,7 +86,7 @@ class Coverage(Checker):
         return self._lives.setdefault((host, host.lives), _Life())
 
     def _on_joined(self, host: Host, notice: PeerJoined) -> None:
-        self._life(host).known[notice.node] = None
+        self._life(host).known[notice.node] = self.world.now_us
 
     def _on_died(self, host: Host, notice: PeerDied) -> None:
         self._life(host).known.pop(notice.node, None)
@@ -153,12 +153,16 @@ class Coverage(Checker):
 
     def _look_later(self, host: Host, life: _Life, key: EventKey, arc_end: NodeId) -> None:
         own, views, population = host.node_id, self.views, self.situation.population
+        since_us = self.world.now_us
         lives = {
             node: population.by_node[node].lives
-            for node in life.known
-            if node in views.members and node != key[0] and between(own, node, arc_end)
+            for node, known_us in life.known.items()
+            if known_us < since_us
+            and node in views.members
+            and node != key[0]
+            and between(own, node, arc_end)
         }
-        here, since_us = host.lives, self.world.now_us
+        here = host.lives
 
         def look() -> None:
             if host.process is None or host.lives != here or not views.in_ring(host):
