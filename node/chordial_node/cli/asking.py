@@ -13,6 +13,9 @@ from chordial_node.ids import NodeId
 
 A = TypeVar("A", bound=Answer)
 
+STATUS_SECONDS = 3.0
+"""A peer answers how it is at once; one that takes longer is as good as silent."""
+
 
 class PeerSilentError(Exception):
     """A peer gave no answer, or refused; the message says what to do."""
@@ -68,7 +71,7 @@ async def statuses(fleet: Fleet) -> list[StatusAnswer | None]:
 
     async def one(peer: PeerPlace) -> StatusAnswer | None:
         try:
-            return await ask(fleet, peer, AskStatus(), StatusAnswer)
+            return await ask(fleet, peer, AskStatus(), StatusAnswer, STATUS_SECONDS)
         except PeerSilentError:
             return None
 
@@ -80,11 +83,10 @@ async def ask_any(fleet: Fleet, question: Question, want: type[A], peer: str = "
     if ":" in peer:
         return await ask_at(fleet, host_port(peer), peer, None, question, want)
     peers: Sequence[PeerPlace] = [fleet.peer(peer)] if peer else fleet.file.peers
-    for place in peers[:-1]:
+    for place in peers:
         try:
             return await ask(fleet, place, question, want)
         except PeerSilentError as error:
-            if isinstance(error.__cause__, PeerUnreachableError):
-                continue
-            raise
-    return await ask(fleet, peers[-1], question, want)
+            if peer or not isinstance(error.__cause__, PeerUnreachableError):
+                raise
+    raise PeerSilentError(f"no peer of {fleet.state} answers: start it with `chordial up`")

@@ -140,6 +140,8 @@ def _ports(fleet: Fleet, answers: list[StatusAnswer | None]) -> Check:
 def _ring(living: list[StatusAnswer], wanted: int) -> Check:
     ready = [answer for answer in living if answer.state == "ready"]
     fix = "wait a few seconds; if it stays, look at node.log in the peers' folders"
+    if not ready:
+        return Check("ring", False, "no peer is ready", "chordial up")
     if len(ready) < wanted:
         message = f"{len(ready)} of {wanted} peers are ready"
         if len(ready) * 2 <= wanted:
