@@ -5,6 +5,7 @@ been flushed to a disk, here too.
 """
 
 import asyncio
+import random
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from chordial_node.cli.asking import statuses
 from chordial_node.cli.bench.asker_process import AskerProcess, Load, Measure
 from chordial_node.cli.bench.figures import Round, cpu_seconds
 from chordial_node.cli.fleet import Fleet, FleetError
+from chordial_node.cli.ports import PeerPorts
 from chordial_node.cli.processes import Processes
 from chordial_node.cli.status import is_ideal
 
@@ -29,6 +31,9 @@ DOMAIN = "chordial.test"
 VALUES = 500
 VALUE_BYTES = 300
 SCRATCH = "/var/tmp"
+PORTS = (10_000, 30_000)
+PORTS_OF_A_PEER = 5
+TRIES = 50
 
 
 class BenchFleet:
@@ -114,7 +119,20 @@ async def overlay_fleet(peers: int, per_process: int) -> AsyncIterator[OverlaySy
 
 
 def _made(state: Path, peers: int) -> Fleet:
-    return Fleet.make(state, DOMAIN, HOST, "", ports.choose(peers, HOST, HOST))
+    return Fleet.make(state, DOMAIN, HOST, "", _ports(peers))
+
+
+def _ports(peers: int) -> list[PeerPorts]:
+    """Choose ports side by side, far from the usual ones and from those of outgoing connections."""
+    for _ in range(TRIES):
+        first = random.randrange(*PORTS)
+        chosen = [
+            PeerPorts(number, number + 1, number + 2, number + 3, number + 4, has_ipv6=False)
+            for number in range(first, first + peers * PORTS_OF_A_PEER, PORTS_OF_A_PEER)
+        ]
+        if not any(ports.taken_ports(each, HOST, HOST) for each in chosen):
+            return chosen
+    raise FleetError(f"no {peers * PORTS_OF_A_PEER} ports in a row are free: stop what uses them")
 
 
 def _interleaved(fleet: Fleet, count: int, per_process: int) -> Fleet:
