@@ -5,6 +5,7 @@ The function that `chordial simulate` and the tests call. Nothing is printed her
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from random import Random
 
@@ -84,6 +85,8 @@ CHECKERS: tuple[type[Checker], ...] = (
     TableTrue,
 )
 SETTLE_SECONDS = 60.0
+_SELDOM = (200_000, 50, 100)
+"""Thresholds of the cycle collector: thousands of tables live long, hardly a cycle is made."""
 _JOIN_LIMIT_SECONDS = 120.0
 _QUIET_LIMIT_SECONDS = 200.0
 """A leave that began before the faults ended may take a minute, a start after it some seconds."""
@@ -145,7 +148,12 @@ def run(
     simulation = Simulation(seed, peers, minutes, SCENARIOS[scenario], load, calls, make, trace)
     if tell is not None:
         simulation.tell_to(tell)
-    return simulation.run()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        return simulation.run()
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 class Simulation:

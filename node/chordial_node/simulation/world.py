@@ -76,6 +76,8 @@ class World:
         self.links = SimulatedLinks(self.network)
         self.flows = SimulatedFlows(self.network)
         self.hosts: list[Host] = []
+        self.is_split = False
+        """Some hosts are cut off from others."""
         self.observers: list[Observer] = []
         self.on_end: list[Callable[[Host], None]] = []
         """Called after a process has ended, for whatever reason."""
@@ -212,16 +214,12 @@ class World:
         """Move hosts to a side of the network; only hosts of one side reach each other."""
         for host in hosts:
             host.side = side
+        self.is_split = any(host.side != self.hosts[0].side for host in self.hosts)
         self.links.recheck()
 
     def heal(self) -> None:
         """Join all sides of the network."""
         self.partition(self.hosts, 0)
-
-    @property
-    def is_split(self) -> bool:
-        """Tell whether some hosts are cut off from others."""
-        return any(host.side != self.hosts[0].side for host in self.hosts)
 
     def step_clock(self, host: Host, offset: float) -> None:
         """Set the wall clock of a host: wrong by so many seconds from now on."""
