@@ -9,33 +9,9 @@ from typing import TypeVar, cast
 
 import grpc
 
-from chordial_node.boundary.control import (
-    Answer,
-    AskStatus,
-    AskTrace,
-    Done,
-    Drain,
-    DrainAnswer,
-    ForcedTrace,
-    ForceTrace,
-    Get,
-    ListUsers,
-    Lookup,
-    LookupAnswer,
-    Put,
-    Question,
-    Refused,
-    Remove,
-    RemoveUser,
-    SetUser,
-    StatusAnswer,
-    TraceAnswer,
-    UsersAnswer,
-    UserStatus,
-    ValueAnswer,
-)
+from chordial_node.boundary.control import Answer, Question, Refused
 from chordial_node.boundary.events import Address
-from chordial_node.ids import NodeId, ResourceId
+from chordial_node.ids import NodeId
 from chordial_node.security.certificates import ANY_PEER_HOST, peer_host
 from chordial_node.wire.control_codec import (
     REFUSED_METADATA,
@@ -72,7 +48,7 @@ class RefusedError(Exception):
 class PeerClient:
     """One peer's control service; used inside a running event loop, as a context or closed.
 
-    `ask` hands back a refusal as an answer, the methods for one question raise RefusedError.
+    `ask` hands back a refusal as an answer, `ask_for` raises RefusedError.
     """
 
     def __init__(
@@ -118,69 +94,23 @@ class PeerClient:
         """Return the answer, which may be Refused; PeerUnreachableError says why there is none."""
         call = self._channel.unary_unary(path_of(question), None, None)
         try:
-            data = await call(encode(question), timeout=within)
-            return decode_answer(type(question), data)
-        except grpc.aio.AioRpcError as error:
-            refused = _refusal(error)
-            if refused is not None:
-                return refused
-            raise PeerUnreachableError(self._reason(error, within)) from error
+            try:
+                data = await call(encode(question), timeout=within)
+                return decode_answer(type(question), data)
+            except grpc.aio.AioRpcError as error:
+                refused = _refusal(error)
+                if refused is not None:
+                    return refused
+                raise PeerUnreachableError(self._reason(error, within)) from error
         except CodecError as error:
             raise PeerUnreachableError(f"{self._target} is no peer of ours: {error}") from error
 
-    async def status(self) -> StatusAnswer:
-        """Ask how the peer is and what it sees."""
-        return await self._ask_for(AskStatus(), StatusAnswer)
-
-    async def trace(self, target: str) -> TraceAnswer:
-        """Ask for the way of a lookup."""
-        return await self._ask_for(AskTrace(target), TraceAnswer)
-
-    async def force_trace(self, call_id: bytes) -> bytes:
-        """Have the trace of a call to come sampled; returns its trace id."""
-        return (await self._ask_for(ForceTrace(call_id), ForcedTrace)).trace_id
-
-    async def put(
-        self, key: bytes, value: bytes, lifetime_seconds: float, secret: bytes = b""
-    ) -> ValueAnswer:
-        """Store a value of the open service."""
-        return await self._ask_for(Put(key, value, lifetime_seconds, secret), ValueAnswer)
-
-    async def get(self, key: bytes) -> ValueAnswer:
-        """Fetch a value of the open service."""
-        return await self._ask_for(Get(key), ValueAnswer)
-
-    async def remove(self, key: bytes, secret: bytes) -> ValueAnswer:
-        """Remove a value of the open service."""
-        return await self._ask_for(Remove(key, secret), ValueAnswer)
-
-    async def set_user(self, user: str, domain: str, sealed: bytes) -> None:
-        """Add or change a SIP user."""
-        await self._ask_for(SetUser(user, domain, sealed), Done)
-
-    async def remove_user(self, user: str, domain: str) -> None:
-        """Remove a SIP user and its bindings."""
-        await self._ask_for(RemoveUser(user, domain), Done)
-
-    async def list_users(self) -> tuple[UserStatus, ...]:
-        """Return the SIP users whose records this peer owns."""
-        return (await self._ask_for(ListUsers(), UsersAnswer)).users
-
-    async def drain(self, within: float = DRAIN_SECONDS) -> DrainAnswer:
-        """Have the peer leave with acknowledged handover."""
-        return await self._ask_for(Drain(), DrainAnswer, within)
-
-    async def lookup(self, resource_id: ResourceId) -> LookupAnswer:
-        """Fetch one key over the ring and count the hops."""
-        return await self._ask_for(Lookup(resource_id), LookupAnswer)
-
-    async def _ask_for(
-        self, question: Question, kind: type[A], within: float = ANSWER_SECONDS
-    ) -> A:
+    async def ask_for(self, question: Question, kind: type[A], within: float = ANSWER_SECONDS) -> A:
+        """Return the answer, which is of this kind; RefusedError when it is a refusal."""
         answer = await self.ask(question, within)
         if isinstance(answer, Refused):
             raise RefusedError(answer)
-        assert isinstance(answer, kind), f"the codec gives {kind.__name__} for this question"
+        assert isinstance(answer, kind), f"{type(question).__name__} is answered otherwise"
         return answer
 
     def _reason(self, error: grpc.aio.AioRpcError, within: float) -> str:

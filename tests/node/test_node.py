@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chordial_node.boundary.control import StatusAnswer
+from chordial_node.boundary.control import AskStatus, StatusAnswer
 from chordial_node.client import PeerClient, PeerUnreachableError
 from chordial_node.config import (
     Endpoint,
@@ -100,7 +100,7 @@ async def status_of(client: PeerClient, wanted: Callable[[StatusAnswer], bool]) 
     async with asyncio.timeout(START_SECONDS):
         while True:
             try:
-                status = await client.status()
+                status = await client.ask_for(AskStatus(), StatusAnswer)
             except PeerUnreachableError:
                 status = None
             if status is not None and wanted(status):

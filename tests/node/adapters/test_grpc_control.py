@@ -15,6 +15,7 @@ from chordial_node.boundary.control import (
     Answer,
     AskStatus,
     Done,
+    Drain,
     DrainAnswer,
     Get,
     Put,
@@ -24,7 +25,7 @@ from chordial_node.boundary.control import (
 )
 from chordial_node.boundary.effects import Answered
 from chordial_node.boundary.events import Asked, Event
-from chordial_node.client import PeerClient, PeerUnreachableError, RefusedError
+from chordial_node.client import DRAIN_SECONDS, PeerClient, PeerUnreachableError, RefusedError
 from chordial_node.config import Endpoint
 from chordial_node.ids import ResourceId
 from chordial_node.security.certificates import Role
@@ -86,7 +87,7 @@ def issuer(tmp_path: Path) -> Issuer:
 async def test_an_admin_asks_and_is_answered(issuer: Issuer) -> None:
     async with asked_peer(issuer) as peer, peer.client(issuer.user(Role.ADMIN)) as client:
         peer.answers[Put] = VALUE
-        assert await client.put(b"k", b"v", 60.0, b"s") == VALUE
+        assert await client.ask_for(Put(b"k", b"v", 60.0, b"s"), ValueAnswer) == VALUE
         assert peer.asked == [Put(b"k", b"v", 60.0, b"s")]
 
 
@@ -97,7 +98,7 @@ async def test_a_refusal_arrives_whole(issuer: Issuer) -> None:
         peer.answers[Get] = refused
         assert await client.ask(Get(b"k")) == refused
         with pytest.raises(RefusedError, match="no room") as raised:
-            await client.get(b"k")
+            await client.ask_for(Get(b"k"), ValueAnswer)
     assert raised.value.refused == refused
 
 
@@ -105,7 +106,7 @@ async def test_a_refusal_arrives_whole(issuer: Issuer) -> None:
 async def test_a_client_may_use_the_open_service_and_nothing_else(issuer: Issuer) -> None:
     async with asked_peer(issuer) as peer, peer.client(issuer.user(Role.CLIENT)) as client:
         peer.answers[Get] = VALUE
-        assert await client.get(b"k") == VALUE
+        assert await client.ask_for(Get(b"k"), ValueAnswer) == VALUE
         answer = await client.ask(AskStatus())
         assert isinstance(answer, Refused)
         assert answer.code == "forbidden"
@@ -120,7 +121,7 @@ async def test_a_stranger_is_told_that_certificates_do_not_fit(
     stranger = Issuer(tmp_path, "other").user(Role.ADMIN)
     async with asked_peer(issuer) as peer, peer.client(stranger) as client:
         with pytest.raises(PeerUnreachableError, match="take each other's certificate"):
-            await client.status()
+            await client.ask(AskStatus())
 
 
 @on_a_loop
@@ -130,15 +131,15 @@ async def test_where_nobody_listens_the_client_says_so(issuer: Issuer) -> None:
         unused.bind(("127.0.0.1", 0))
         async with peer.client(issuer.user(Role.ADMIN), unused.getsockname()[1]) as client:
             with pytest.raises(PeerUnreachableError, match="nobody listens"):
-                await client.status()
+                await client.ask(AskStatus())
 
 
 @on_a_loop
 async def test_a_question_that_stays_open_ends_with_the_peer_or_the_asker(issuer: Issuer) -> None:
     async with asked_peer(issuer) as peer, peer.client(issuer.user(Role.ADMIN)) as client:
         with pytest.raises(PeerUnreachableError, match=r"did not answer within 0\.1 s"):
-            await client.drain(within=0.1)
-        waiting = asyncio.ensure_future(client.drain())
+            await client.ask_for(Drain(), DrainAnswer, within=0.1)
+        waiting = asyncio.ensure_future(client.ask_for(Drain(), DrainAnswer, DRAIN_SECONDS))
         async with asyncio.timeout(5):
             while len(peer.asked) < 2:
                 await asyncio.wait([waiting], timeout=0.01)
