@@ -59,10 +59,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
 async def run(args: argparse.Namespace, output: Output) -> int:
     """Measure; exit 0 when no operation of ours failed."""
     _check(args)
-    task = asyncio.current_task()
-    assert task is not None
-    # as Ctrl-C does: everything that was started is ended on the way out
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    # SIGTERM is Ctrl-C here: everything that was started is ended on the way out
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGTERM, signal.raise_signal, signal.SIGINT
+    )
     wanted = [args.what] if args.what else [*OVERLAY, *SIP]
     missing = _missing(wanted, rival=args.what is None or bool(args.against))
     if missing and args.what:
