@@ -46,6 +46,9 @@ class _Stored(msgspec.Struct, frozen=True):
     copies: int
 
 
+_NOTHING = _Stored(NOTHING_THERE, None, None, 0)
+
+
 class OpenService:
     """Answers Put, Get and Remove."""
 
@@ -61,8 +64,9 @@ class OpenService:
         if problem:
             return Refused("invalid_message", problem)
         resource, head = resource_of_key(question.key), _head(question)
+        # most keys are new: a small value is stored at once, unless something turns out to be there
+        stored = _NOTHING if not head.chunks else await self._head_of(resource)
         for _ in range(_TRIES):
-            stored = await self._head_of(resource)
             if stored.head is not None and not _may_replace(stored.head, head):
                 return _locked(stored.head)
             lifetime_ms = int(question.lifetime_seconds * 1000)
@@ -75,6 +79,7 @@ class OpenService:
             except OverlayError as error:
                 if error.code is not ErrorCode.GENERATION_COUNTER_TOO_LOW:
                     raise
+                stored = await self._head_of(resource)
                 continue
             ends = ((answer.storage_time_ms or entry.storage_time_ms) + lifetime_ms) / 1000
             return ValueAnswer(resource, True, question.value, len(answer.replicas), ends)
@@ -124,8 +129,8 @@ class OpenService:
                 if entry.exists and entry.expires_at_ms > self._kernel.wall_ms:
                     head = _decoded(entry.value)
                     return _Stored(data.generation, head, entry, answer.copies)
-            return _Stored(data.generation or NOTHING_THERE, None, None, 0)
-        return _Stored(NOTHING_THERE, None, None, 0)
+            return msgspec.structs.replace(_NOTHING, generation=data.generation or NOTHING_THERE)
+        return _NOTHING
 
     async def _store_chunks(self, question: Put, head: OpenValue, lifetime_ms: int) -> None:
         for index, name in enumerate(head.chunks):
