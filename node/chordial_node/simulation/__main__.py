@@ -31,7 +31,7 @@ def main() -> int:
         minutes=options.minutes,
         scenario=options.scenario,
         tell=None if options.json else tell,
-        trace=options.trace,
+        trace=print if options.trace else None,
     )
     if options.json:
         print(msgspec.json.encode(result).decode())

@@ -59,7 +59,7 @@ from chordial_node.simulation.value_checkers import (
 )
 from chordial_node.simulation.views import Views
 from chordial_node.simulation.workload import Load, Workload
-from chordial_node.simulation.world import World
+from chordial_node.simulation.world import Trace, World
 
 CHECKERS: tuple[type[Checker], ...] = (
     AcknowledgedSeen,
@@ -142,7 +142,7 @@ def run(
     calls: Calls | None = None,
     make: MakeCore = make_core,
     tell: Callable[[float, str], None] | None = None,
-    trace: bool = False,
+    trace: Trace | None = None,
 ) -> SimulationResult:
     """Run one simulation; the same arguments give the same result on every machine."""
     simulation = Simulation(seed, peers, minutes, SCENARIOS[scenario], load, calls, make, trace)
@@ -168,7 +168,7 @@ class Simulation:
         load: Load | None = None,
         calls: Calls | None = None,
         make: MakeCore = make_core,
-        trace: bool = False,
+        trace: Trace | None = None,
     ) -> None:
         self.world = World(seed, scenario.faults, trace)
         self.population = Population(self.world, peers, make)

@@ -47,11 +47,15 @@ from chordial_node.simulation.hosts import CoreFactory, Host, Process, Schedule
 from chordial_node.simulation.links import SimulatedLinks
 from chordial_node.simulation.network import Faults, Network
 
+_TRACED = 200
+"""Characters of a line of the trace."""
 _LAG_TOLD_FROM_US = 20_000
 _encode = msgspec.msgpack.Encoder().encode
 
 
 N = TypeVar("N", bound=Notice)
+Trace: TypeAlias = Callable[[str], None]
+"""Gets one line for each event that a core takes."""
 Listener: TypeAlias = Callable[[Host, Notice], None]
 
 
@@ -68,7 +72,7 @@ class Observer(Protocol):
 class World:
     """Hosts, processes, a network and the time in which they live."""
 
-    def __init__(self, seed: int, faults: Faults | None = None, trace: bool = False) -> None:
+    def __init__(self, seed: int, faults: Faults | None = None, trace: Trace | None = None) -> None:
         self.seed = seed
         self.agenda: Schedule = Agenda()
         self.random = Draws(seed)
@@ -86,8 +90,7 @@ class World:
         self._has_heard = False
         self._listeners: dict[type[Notice], list[Listener]] = {}
         self.turns = 0
-        self.trace: list[str] | None = [] if trace else None
-        """One line an event, when they are wanted."""
+        self._trace = trace
         self._digest = hashlib.blake2b(digest_size=16)
         self._answers: dict[tuple[int, int, int], Callable[[Answer | None], None]] = {}
         self._calls = 0
@@ -286,8 +289,8 @@ class World:
         body = b"" if kind is DeadlineReached else _encode(event)
         line = b"%d %d %s " % (agenda.now_us, host.index, _NAMES[kind])
         self._digest.update(line + body)
-        if self.trace is not None:
-            self.trace.append(f"{agenda.now_us / MICROSECONDS:.6f} {host.name} {event}"[:200])
+        if self._trace is not None:
+            self._trace(f"{agenda.now_us / MICROSECONDS:.6f} {host.name} {event}"[:_TRACED])
         try:
             effects = process.core.handle(host.clock.monotonic(agenda.now_us), event)
         except Exception as error:
