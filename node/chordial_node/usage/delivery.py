@@ -263,4 +263,8 @@ def _request_uri(contact: bytes) -> bytes:
 
 def _unchanged(way: Way | None) -> Way | None:
     """The same way for a request whose Request-URI stands already: in a dialog, or by a peer."""
-    return way and msgspec.structs.replace(way, uri=None, instead=None)
+    if way is None:
+        return None
+    instead = way.instead
+    past = None if instead is None else lambda: _unchanged(instead())
+    return msgspec.structs.replace(way, uri=None, instead=past)

@@ -57,6 +57,8 @@ class Fork:
         """A final answer has been sent to all; a later 2xx is forwarded all the same."""
         self.on_answer: Callable[[Message], None] = lambda response: None
         self.on_silence: Callable[[NodeId], None] = lambda node: None
+        self.on_peer_lost: Callable[[], None] | None = None
+        """Finds a way past a peer that has nothing of the request; ends in `go_past`, once."""
         self.started = kernel.now
         self.uppers = [upper]
         """All who still want an answer."""
@@ -151,6 +153,14 @@ class Fork:
             branch.cancel()
         self._go_on()
 
+    def go_past(self, way: Way | None, build: Build) -> None:
+        """Send the request past a peer that did not answer, or go on without it."""
+        if way is not None and not self.is_cancelled:
+            self._build = build
+            self._open([way])
+        else:
+            self._go_on()
+
     # up: called by branches ---------------------------------------------------------------------
 
     def on_provisional(self, response: Message) -> None:
@@ -199,6 +209,10 @@ class Fork:
     def on_no_answer(self, branch: Branch, status: int) -> None:
         """Note that a way led nowhere, and try the device's next one."""
         if self._try_next(branch.group):
+            return
+        if branch.node is not None and not branch.has_provisional and self.on_peer_lost is not None:
+            find_another, self.on_peer_lost = self.on_peer_lost, None
+            find_another()
             return
         if status != NO_WAY and _rank(status)[0] < _rank(self._best)[0]:
             self._best = status

@@ -10,6 +10,7 @@ from chordial_node.config import SipConfig
 from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Span, Trace
+from chordial_node.overlay.errors import OverlayError
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
@@ -20,7 +21,7 @@ from chordial_node.usage.credentials import CredentialStore, Overlay
 from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.domains import resource_of
-from chordial_node.usage.fork import Fork
+from chordial_node.usage.fork import Build, Fork
 from chordial_node.usage.location import Location
 from chordial_node.usage.pending import Pending
 from chordial_node.usage.rewriting import MAX_BREADTH, Passage, Rewriting
@@ -118,7 +119,19 @@ class Proxy:
         way = await self._routes.way(onward, flow, transaction.trace)
         if request.method == b"BYE":
             self._dialogs.note_bye(request)
+        if onward.routed.next_side is not None:
+            trace = transaction.trace
+            fork.on_peer_lost = lambda: self._kernel.start(self._go_past(fork, onward, trace))
         self._begin(fork, onward.passage, [[[way]]] if way is not None else [], transaction)
+
+    async def _go_past(self, fork: Fork, onward: Onward, trace: Trace | None) -> None:
+        """Reach the phone of an edge that has died unheard as if it were known to be dead."""
+        try:
+            found = await self._routes.way_past(onward, trace)
+        except (RemoteProtocolError, OverlayError):
+            found = None
+        way, passage = found or (None, onward.passage)
+        fork.go_past(way, self._builder(passage))
 
     # to a user of ours ----------------------------------------------------------------------------
 
@@ -174,13 +187,16 @@ class Proxy:
         levels: list[list[list[Way]]],
         transaction: ServerTransaction,
     ) -> None:
+        if transaction.method in (b"INVITE", b"UPDATE"):
+            fork.on_answer = lambda response: self._on_answer(fork, response)
+        fork.begin(levels, self._builder(passage))
+
+    def _builder(self, passage: Passage) -> Build:
         def build(way: Way, trace: Trace | None) -> Outgoing:
             branch = self._transactions.new_branch()
             return self._rewriting.forwarded(passage, way, branch, trace)
 
-        if transaction.method in (b"INVITE", b"UPDATE"):
-            fork.on_answer = lambda response: self._on_answer(fork, response)
-        fork.begin(levels, build)
+        return build
 
     def _fork(self, transaction: ServerTransaction, onward: Onward | None) -> Fork:
         request, flow = transaction.request, transaction.flow

@@ -84,6 +84,20 @@ class Routes:
             return await self._delivery.to_device(routed.device, flow.node, trace)
         return await self._delivery.to_side(routed.last, trace) if routed.last else None
 
+    async def way_past(self, onward: Onward, trace: Trace | None) -> tuple[Way, Passage] | None:
+        """Return the way to the phone of a peer that does not answer, which may be held alive yet.
+
+        Its token is consumed here as that of a dead peer is.
+        """
+        side = onward.routed.next_side
+        way = await self._delivery.to_side(side, trace) if side is not None else None
+        if way is None:
+            return None
+        passage = onward.passage
+        if passage.routes:
+            return way, msgspec.structs.replace(passage, routes=passage.routes[1:])
+        return way, msgspec.structs.replace(passage, pops=passage.pops + 1)
+
     def caller_side(self, request: Message, flow: Flow, aor: bytes) -> SideToken:
         """Return the side of a phone that may begin a dialog: its flow, or its direct contact."""
         contact, instance = _contact(request)

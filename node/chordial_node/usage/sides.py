@@ -69,6 +69,8 @@ class Routed(msgspec.Struct, frozen=True):
     """From a peer: the device to deliver to."""
     next_node: NodeId | None
     """The live peer that the topmost token left names."""
+    next_side: SideToken | None = None
+    """That token, when it is the last one: whose phone is reached past the peer if need be."""
 
     @property
     def has_token(self) -> bool:
@@ -149,7 +151,10 @@ class Sides:
                 is_followed = isinstance((*tokens, None)[place + 1], SideToken)
                 moved = first is None and not from_peer and is_followed
                 if node is not None and node != self._own and not moved:
-                    return Routed(place, first or token, last, None, node)
+                    is_last = not any(tokens[place + 1 :])
+                    return Routed(
+                        place, first or token, last, None, node, token if is_last else None
+                    )
                 first, last = first or token, token
                 continue
             if not self._is_own(value):
