@@ -278,8 +278,7 @@ class Links:
         link = self._book.by_number.get(event.link)
         if link is None:
             return
-        link.is_writing = False
-        self._writer.end_written(link)
+        self._writer.on_written(link)
         link.has_backlog = False
         if link.waiting:
             link.has_backlog, link.backlog_since = True, self._kernel.now

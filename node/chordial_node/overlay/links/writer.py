@@ -1,4 +1,4 @@
-"""Frames on their way out, and the one deadline that each link has.
+"""Frames on their way out, and the deadlines of links.
 
 protocol.md §3: a write that is pending for two seconds ends the link; §4: a deadline that fires
 late is judged again after the sockets were read. What follows from a missed deadline is decided
@@ -6,6 +6,7 @@ in `links.py`.
 """
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from chordial_node.boundary.effects import WriteFrame
 from chordial_node.kernel.kernel import Kernel
@@ -23,11 +24,15 @@ LATE_SECONDS = 0.02
 
 
 class LinkWriter:
-    """Writes frames, ends the spans of what they carry, and watches the deadline of each link."""
+    """Writes frames, ends the spans of what they carry, and watches for what comes too late."""
 
     def __init__(self, kernel: Kernel, on_late: Callable[[Link], None]) -> None:
         self._kernel = kernel
         self._on_late = on_late
+        self._writing: dict[int, Link] = {}
+        """Open links with a frame on its way, the longest first: one timer watches them all."""
+        self._is_watching = False
+        self._look_at = 0.0
 
     def write(self, link: Link, frame: list[Envelope]) -> None:
         """Write a frame; the next one waits for FrameWritten."""
@@ -40,9 +45,7 @@ class LinkWriter:
                     link.written.append(watched)
         link.is_writing = True
         if link.state is LinkState.UP:
-            link.due = now + WRITE_SECONDS
-            if link.timer is None:
-                self.arm(link, WRITE_SECONDS)
+            self._watch(link)
         self._kernel.counters.frames_written += 1
         self._kernel.emit(WriteFrame(link=link.number, data=encode_frame(frame)))
 
@@ -50,15 +53,22 @@ class LinkWriter:
         """Watch frames from now on, and no longer for the Hello."""
         self.disarm(link)
         if link.is_writing:
-            self.arm(link, WRITE_SECONDS)
+            self._watch(link)
+
+    def on_written(self, link: Link) -> None:
+        """Note that the frame is out: the next one may go."""
+        link.is_writing = False
+        self._writing.pop(link.number, None)
+        self.end_written(link)
 
     def arm(self, link: Link, seconds: float) -> None:
-        """Set the deadline of a link: for its Hello, its frame, or its last moment."""
+        """Set the deadline of a link for its Hello, or its last moment."""
         link.due = self._kernel.now + seconds
         link.timer = self._kernel.after(seconds, lambda: self._on_due(link))
 
     def disarm(self, link: Link) -> None:
-        """Forget the deadline of a link."""
+        """Forget the deadlines of a link."""
+        self._writing.pop(link.number, None)
         if link.timer is not None:
             link.timer.cancel()
             link.timer = None
@@ -77,12 +87,32 @@ class LinkWriter:
 
     def _on_due(self, link: Link) -> None:
         link.timer = None
-        if link.state is LinkState.UP and not link.is_writing:
-            return
-        late = self._kernel.now - link.due
-        if late < 0.0:  # a later frame moved the deadline: the timer is armed once for many
-            link.timer = self._kernel.after(-late, lambda: self._on_due(link))
-        elif late > LATE_SECONDS:
+        if self._kernel.now - link.due > LATE_SECONDS:
             self.arm(link, LATE_SECONDS)
         else:
             self._on_late(link)
+
+    def _watch(self, link: Link) -> None:
+        link.due = self._kernel.now + WRITE_SECONDS
+        self._writing.pop(link.number, None)
+        self._writing[link.number] = link
+        if not self._is_watching:
+            self._look_after(WRITE_SECONDS)
+
+    def _look_after(self, seconds: float) -> None:
+        self._is_watching = True
+        self._look_at = self._kernel.now + seconds
+        self._kernel.after(seconds, self._look)
+
+    def _look(self) -> None:
+        self._is_watching = False
+        now = self._kernel.now
+        if now - self._look_at > LATE_SECONDS:
+            self._look_after(LATE_SECONDS)
+            return
+        for link in list(takewhile(lambda each: each.due <= now, self._writing.values())):
+            del self._writing[link.number]
+            self._on_late(link)
+        oldest = next(iter(self._writing.values()), None)
+        if oldest is not None and not self._is_watching:
+            self._look_after(oldest.due - now)
