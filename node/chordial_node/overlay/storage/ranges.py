@@ -307,6 +307,7 @@ class Ranges:
         """
         if self._after is None:
             return False
+        was_in_step = self.in_step
         if not self.is_complete or self.is_degraded:
             if self.are_met(self.range_criteria(), compared):
                 self._degraded_at = None
@@ -315,7 +316,6 @@ class Ranges:
             else:
                 self.degrade("members of a former set are lost or silent")
             self._complete_after = self._after
-        was_in_step = self.in_step
         holding = 1 + sum(node in held_by for node in self._members[1:])
         if holding < len(self._members) // 2 + 1 or self._is_waiting_for_the_lost():
             return False

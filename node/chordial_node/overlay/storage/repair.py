@@ -122,6 +122,7 @@ class Repair:
                 len(self._values.entries(*place)) for place in self._values.places(*own_range)
             )
             self._kernel.emit(RangeInStep(entries=entries))
+            self._is_wanted = True  # one more round tells the members, who then forget older sets
         await self._strays.offer()
 
     async def _compare(self, after: bytes, last: bytes) -> dict[NodeId, Outcome]:

@@ -158,3 +158,14 @@ def test_records_of_others_stay_within_bounds() -> None:
         place.ranges.note(owner, bytes(node(250)), ((owner, node(50)), (owner,)))
     assert len(place.disk.records) == 64
     assert DISK_PREFIX + node(50) in place.disk.records
+
+
+def test_a_range_that_grew_comes_in_step_anew_though_its_set_is_the_same() -> None:
+    """Whoever ran it before is dead; the members are to hear that the older set counts no more."""
+    place = Place()
+    place.arrange(40, 60, 70)
+    place.come_in_step()
+    place.arrange(30, 60, 70)
+    assert not place.ranges.in_step
+    place.come_in_step()
+    assert not place.ranges.conclude(dict.fromkeys([node(60), node(70)], False), [node(60)])
