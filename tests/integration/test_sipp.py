@@ -23,7 +23,7 @@ def test_500_registers_at_one_peer_and_500_calls_through_another_without_a_failu
         registering = sipp.write_csv(tmp_path / "register-users.csv", rows)
         registered = sipp.run(
             program, "register", shared_fleet.sip(1), tmp_path,
-            "-inf", str(registering), "-m", str(COUNT), "-r", "100", "-l", "50",
+            "-inf", str(registering), "-m", str(COUNT), "-r", "60", "-l", "50",
         )  # fmt: skip
         assert registered == sipp.Counts(COUNT, 0, 0)
         rows = [
@@ -33,7 +33,7 @@ def test_500_registers_at_one_peer_and_500_calls_through_another_without_a_failu
         calling = sipp.write_csv(tmp_path / "call-users.csv", rows)
         called = sipp.run(
             program, "call", shared_fleet.sip(3), tmp_path,
-            "-inf", str(calling), "-m", str(COUNT), "-r", "50", "-d", "100",
+            "-inf", str(calling), "-m", str(COUNT), "-r", "30", "-d", "100",
         )  # fmt: skip
         assert called == sipp.Counts(COUNT, 0, 0)
         wait_for(lambda: sipp.read_counts(stats).successful == COUNT)
