@@ -22,7 +22,7 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         help="bob, sip:USER@DOMAIN, key:TEXT, resource:HEX or node:HEX",
     )  # fmt: skip
     verb.add_argument(
-        "--peer", default="", metavar="PEER", help="peer, or HOST:PORT, where the lookup starts"
+        "--peer", default="", metavar="PEER", help="where it starts: peer, or HOST:PORT of its gRPC"
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Coroutine
@@ -10,7 +11,7 @@ from collections.abc import Coroutine
 from chordial_node.cli import INTERRUPTED
 from chordial_node.cli.demonstration import Demonstration
 from chordial_node.cli.fleet import Fleet
-from chordial_node.cli.options import UsageError, add_verb
+from chordial_node.cli.options import UsageError, add_verb, environment_state
 from chordial_node.cli.output import Output, Value
 from chordial_node.cli.processes import FleetLock, Processes
 from chordial_node.cli.start import DOMAIN, LOOK_SECONDS, bring_up, check_folder, prepare
@@ -122,7 +123,7 @@ async def _watch(processes: Processes, output: Output, stopping: asyncio.Event) 
     while not stopping.is_set():
         for name, code in processes.exit_codes().items():
             if code == 0:
-                output.warn(f"{name} has left the ring")
+                output.warn(f"{name} has left the ring: the next `chordial up` brings it back")
                 continue
             pause = pauses.get(name, RESTART_SECONDS)
             pauses[name] = min(2 * pause, LONGEST_RESTART_SECONDS)
@@ -148,7 +149,9 @@ def _tell_next(output: Output, fleet: Fleet, *, detached: bool) -> None:
     output.say(f"           {tls} (TLS; its authority is {fleet.trusted})")
     output.say(f"  domain   {fleet.file.domain}")
     output.say("  user     one of `chordial users add NAME`")
-    output.say("try next, in another terminal:")
+    usual = fleet.state.resolve() == environment_state(os.environ).resolve()
+    each = "" if usual else f", each with --state {fleet.state.resolve()}"
+    output.say(f"try next, in another terminal{each}:")
     output.say("  chordial register bob --stay      a phone that answers; then, in a third one,")
     output.say("  chordial call bob --from alice")
     output.say("  chordial put greeting hello")

@@ -34,7 +34,7 @@ MADE_PASSWORD_BYTES = 16
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb."""
     verb = add_verb(
-        verbs, "users", "add, list, remove or import SIP users",
+        verbs, "users", "add, list, rm or import SIP users",
         "chordial users add carol", run,
     )  # fmt: skip
     actions = verb.add_subparsers(title="actions", metavar="ACTION", required=True)

@@ -23,14 +23,20 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     put.add_argument("value", metavar="VALUE", nargs="?", help="text; - reads standard input")
     put.add_argument("--file", type=Path, metavar="FILE", help="store what is in a file")
     put.add_argument("--ttl", default="1h", metavar="TIME", help="90s, 15m, 2h or 1d (default: 1h)")
-    put.add_argument("--secret", default="", help="who knows it may remove or overwrite the value")
+    put.add_argument(
+        "--secret",
+        default="",
+        help="who knows it may remove or overwrite the value (default: nobody may)",
+    )
     get = add_verb(verbs, "get", "fetch a value", "chordial get greeting", _get)
     get.add_argument("key", metavar="KEY")
     remove = add_verb(verbs, "rm", "remove a value", "chordial rm greeting --secret hush", _remove)
     remove.add_argument("key", metavar="KEY")
     remove.add_argument("--secret", required=True, help="what the value was stored with")
     for verb in (put, get, remove):
-        verb.add_argument("--peer", default="", metavar="PEER", help="peer, or HOST:PORT, to ask")
+        verb.add_argument(
+            "--peer", default="", metavar="PEER", help="peer to ask, or HOST:PORT of its gRPC"
+        )
 
 
 async def _put(args: argparse.Namespace, output: Output) -> int:
