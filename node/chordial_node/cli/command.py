@@ -66,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
-    args = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    args = parser().parse_args(given or ["--help"])
     home = {"HOME": str(Path("~").expanduser()), **os.environ}  # of the user, where none is set
     args.state = (args.state or environment_state(home)).resolve()  # processes are told by its name
     output = Output(as_json=args.json)

@@ -17,6 +17,8 @@ Value: TypeAlias = "str | int | float | bool | Sequence[Value] | Mapping[str, Va
 
 STATE_STYLES = {"ready": "green", "alive": "green", "joined": "green", "dead": "red", "down": "red"}
 """What is none of these is on its way, and yellow."""
+GONE = ("down", "dead", "left")
+"""Drawn hollow, so that nobody needs the colour."""
 FILE_WIDTH = 200
 """Columns where the output is no terminal: nothing is cut off then."""
 RING_WIDTH, RING_HEIGHT = 46, 15
@@ -142,9 +144,10 @@ def draw_ring(peers: Sequence[tuple[str, str, str]]) -> list[str]:
     labels: dict[int, list[tuple[int, int, str]]] = {}
     for name, node, state in peers:
         column, row = _place(int(node[:8] or "0", 16) / 2**32)
-        text = f"● {name}"
+        mark = "○" if state in GONE else "●"
+        text = f"{mark} {name}"
         start = column if column * 2 >= RING_WIDTH - 2 else column - len(text) + 1
-        text = text if start == column else f"{name} ●"
+        text = text if start == column else f"{name} {mark}"
         start = max(0, min(RING_WIDTH - len(text), start))
         labels.setdefault(row, []).append((start, len(text), _painted(text, state)))
     return [_line(grid[row], labels.get(row, [])) for row in range(RING_HEIGHT)]

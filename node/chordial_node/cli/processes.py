@@ -55,7 +55,7 @@ class FleetLock:
             file.close()
             raise FleetError(
                 f"another `chordial up` (process {holder}) runs in {self._path.parent}: "
-                "stop it with Ctrl-C, or name another --state"
+                "stop it with Ctrl-C where it runs, or name another --state"
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -21,6 +21,8 @@ from chordial_node.config import Transport
 CUT_SHORT_SECONDS = 2.0
 """How long what Ctrl-C cuts short may take to say goodbye."""
 RESTART_SECONDS, LONGEST_RESTART_SECONDS = 1.0, 60.0
+HEALTHY_SECONDS = 30.0
+"""Who has run for so long is started again as if for the first time."""
 
 
 def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -74,6 +76,7 @@ async def run(args: argparse.Namespace, output: Output) -> int:
         if started and not (args.detach and works):
             with output.progress("stopping"):
                 await started[-1].stop_all(hurry)
+            output.say(f"stopped; the data stay in {args.state}")
         lock.release()
     return INTERRUPTED if works is None else int(not works)
 
@@ -118,16 +121,16 @@ async def _show_ring(args: argparse.Namespace, output: Output, started: list[Pro
 
 async def _watch(processes: Processes, output: Output, stopping: asyncio.Event) -> None:
     """Serve until Ctrl-C; a peer that ends by itself is started again, each time later."""
-    pauses: dict[str, float] = {}
+    pauses: dict[str, tuple[float, float]] = {}
     due: dict[str, float] = {}
     while not stopping.is_set():
         for name, code in processes.exit_codes().items():
             if code == 0:
                 output.warn(f"{name} has left the ring: the next `chordial up` brings it back")
                 continue
-            pause = pauses.get(name, RESTART_SECONDS)
-            pauses[name] = min(2 * pause, LONGEST_RESTART_SECONDS)
+            pause = next_pause(*pauses.get(name, (0.0, 0.0)), time.monotonic())
             due[name] = time.monotonic() + pause
+            pauses[name] = (pause, due[name])
             told = f"with exit code {code}" if code > 0 else f"by signal {-code}"
             output.warn(f"{name} ended {told}: starting it again in {pause:g} s")
         for name in [name for name, at in due.items() if at <= time.monotonic()]:
@@ -136,6 +139,13 @@ async def _watch(processes: Processes, output: Output, stopping: asyncio.Event) 
             processes.start(next(group for group in processes.groups if peer in group))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), LOOK_SECONDS)
+
+
+def next_pause(last: float, started: float, now: float) -> float:
+    """Return how long a peer waits that has ended: longer each time, unless it had served well."""
+    if not last or now - started > HEALTHY_SECONDS:
+        return RESTART_SECONDS
+    return min(2 * last, LONGEST_RESTART_SECONDS)
 
 
 def _tell_next(output: Output, fleet: Fleet, *, detached: bool) -> None:

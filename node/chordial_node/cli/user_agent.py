@@ -116,7 +116,8 @@ class UserAgent:
         self._cseq += 1
         _, response, self._cseq = await self._client.exchange(build, self._cseq)
         if response.status != 200:
-            raise SipError(f"REGISTER of {self.account.aor} was refused: {_told(response)}")
+            why = " (wrong password, or no such user)" if response.status == 401 else ""
+            raise SipError(f"REGISTER of {self.account.aor} was refused: {_told(response)}{why}")
         contacts = response.addresses(b"contact")
         granted = [each for each in contacts if each.uri == self.contact[1:-1]]
         seconds = parse_expires(granted[0].params.get(b"expires") or b"0") if granted else 0

@@ -27,6 +27,7 @@ from chordial_node.usage.credentials import make_credentials, seal_credentials
 
 Act = Callable[[argparse.Namespace, Fleet, Output], Awaitable[int]]
 
+EXAMPLES = {"add": "add carol", "list": "list", "rm": "rm carol", "import": "import users.csv"}
 SHORT_PASSWORD = 12
 MADE_PASSWORD_BYTES = 16
 
@@ -41,7 +42,11 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     adding = _action(actions, "add", "add a user, or change its password", _add)
     adding.add_argument("user", metavar="USER", help="carol, or carol@domain")
     adding.add_argument("--password-stdin", action="store_true", help="read it from standard input")
-    adding.add_argument("--generate", action="store_true", help="make a password and show it once")
+    adding.add_argument(
+        "--generate",
+        action="store_true",
+        help="make a password and show it once (also without a terminal)",
+    )
     _action(actions, "list", "list all users", _list)
     removing = _action(actions, "rm", "remove a user and its bindings", _remove)
     removing.add_argument("user", metavar="USER")
@@ -56,7 +61,13 @@ def _action(
     act: Act,
 ) -> argparse.ArgumentParser:
     """Add an action; what all verbs take may stand behind it, too."""
-    action = actions.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+    action = actions.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=f"example:\n  chordial users {EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     action.set_defaults(action=act)
     add_common(action, default=argparse.SUPPRESS)
     return action
@@ -87,6 +98,8 @@ async def _add(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = getpass.getpass(f"password of {user}@{domain}: ")
+        if getpass.getpass("the same again: ") != password:
+            raise UsageError("the two passwords differ: nothing was written")
     _check_password(password, f"{user}@{domain}", output)
     await set_user(fleet, user, domain, password)
     told = {"user": user, "domain": domain, "state": "written"}

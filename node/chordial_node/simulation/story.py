@@ -9,12 +9,12 @@ def story(result: SimulationResult) -> str:
         f"scenario {result.scenario}, seed {result.seed}, {result.peers} peers, "
         f"{result.minutes:g} minutes",
         f"lookups  {result.lookups}, {result.lookup_failures} failed, "
-        f"mean {result.mean_hops} hops, 99 % within {result.p99_hops}",
+        f"mean {result.mean_hops:.3f} hops, 99 % within {result.p99_hops}",
         f"puts     {result.puts}, {result.puts_acknowledged} acknowledged; "
         f"gets {result.gets}, {result.gets_answered} answered",
         f"phones   {result.registers} registers, {result.register_failures} failed; "
         f"{result.calls} calls and messages, {result.call_failures} failed",
-        f"turns    {result.turns}; {result.frames} frames, {result.bytes} bytes",
+        f"turns    {result.turns:,}; {result.frames:,} frames, {result.bytes / 1e6:.1f} MB",
     ]
     lines += [
         f"skipped  {each.invariant} {each.times} times: {each.why}" for each in result.skipped

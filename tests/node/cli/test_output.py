@@ -29,7 +29,7 @@ def test_each_peer_stands_at_the_place_of_its_node_id() -> None:
     assert "top" in lines[0]
     assert "bottom" in lines[-1]
     middle = lines[RING_HEIGHT // 2]
-    assert middle.index("left ●") < middle.index("● right")
+    assert middle.index("left ○") < middle.index("● right")
 
 
 def test_two_peers_at_one_place_are_both_drawn() -> None:
