@@ -6,6 +6,7 @@ RFC 3261 §17. What happens next stands in `machines.py`, what an action means t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import partial
 
 from chordial_node.kernel.kernel import Kernel
@@ -42,7 +43,7 @@ _TO_THE_USER = (
 )
 
 
-class Transaction:
+class Transaction(ABC):
     """One run of one of the four machines."""
 
     __slots__ = (
@@ -105,17 +106,17 @@ class Transaction:
         if told is not None:
             self._tell(told)
 
+    @abstractmethod
     def _act(self, action: Action) -> None:
         """Send something."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell(self, action: Action) -> None:
         """Call the user, as the last thing that is done."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _forgotten(self) -> None:
         """Leave the tables in which the transaction is found."""
-        raise NotImplementedError
 
     def _end(self) -> None:
         """Stop every timer and leave the tables."""
