@@ -122,6 +122,16 @@ class LocalFleet:
             assert not errors, errors
 
 
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a foreign program: asked first, killed when it does not heed that."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def free_port() -> int:
     """Return a port that nobody uses on UDP and TCP, and that the system gives to nobody else."""
     for port in random.sample(range(20_000, 30_000), 200):

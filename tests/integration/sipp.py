@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.integration.rig import SCENARIOS, free_port, wait_for
+from tests.integration.rig import SCENARIOS, end, free_port, wait_for
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -79,9 +79,4 @@ def answering(sipp: Path, folder: Path, *options: str) -> Iterator[tuple[int, Pa
         assert process.poll() is None, "SIPp did not start"
         yield port, stats
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.rig import DOMAIN, LocalFleet, free_port, wait_for
+from tests.integration.rig import DOMAIN, LocalFleet, end, free_port, wait_for
 from tests.integration.tone import loudest_frequency
 from tests.programs import ProgramFinder
 
@@ -107,12 +107,7 @@ def phone(
     try:
         yield Baresip(home, control, process)
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def free_ports() -> tuple[int, int, int]:

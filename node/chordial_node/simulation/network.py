@@ -80,10 +80,6 @@ class Network:
         """Make a phone's address known."""
         self._phones[address] = phone
 
-    def remove_phone(self, address: Address) -> None:
-        """Forget a phone: what is sent there is gone."""
-        self._phones.pop(address, None)
-
     def reaches(self, one: Host, other: Host) -> bool:
         """Tell whether packets of one host reach another, and back."""
         return one.side == other.side and one.is_on and other.is_on

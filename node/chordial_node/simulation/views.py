@@ -64,10 +64,6 @@ class Views:
         """The hosts whose processes are in the ring, in the order of their making."""
         return [host for host in self.population.hosts if host.node_id in self.members]
 
-    def sorted_members(self) -> list[NodeId]:
-        """Return the Node-IDs in the ring, in ring order."""
-        return sorted(self.members)
-
     def is_running_life(self, node: NodeId, incarnation: int) -> bool:
         """Tell whether the process that runs there now is the one of this incarnation."""
         host = self.population.by_node.get(node)
