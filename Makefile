@@ -71,7 +71,7 @@ bench: .venv
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	build/lock/bin/uv pip compile --quiet pyproject.toml --extra node --extra dev --upgrade --universal \
+	build/lock/bin/uv pip compile --quiet pyproject.toml --extra node --extra operator --extra dev --upgrade --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 	@! grep -n '://' requirements.lock

@@ -1,0 +1,1 @@
+"""What is to happen next: who joins, leaves, is replaced, is upgraded. Pure functions."""

@@ -1,0 +1,1 @@
+"""How peers get their certificates: the authority of each overlay, and the door to it."""

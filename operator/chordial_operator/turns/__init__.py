@@ -1,0 +1,1 @@
+"""One level-triggered turn for each kind: parse, decide, build, apply, report."""
