@@ -8,11 +8,13 @@ PROTOS := $(wildcard node/chordial_node/wire/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test check format bench docs lock proto clean
+.PHONY: cluster-parts
 
 help:
 	@echo 'make up     start a ring of five peers, place a call through it (ARGS=--once ends there)'
 	@echo 'make down   stop a ring that was started with ARGS=--detach'
 	@echo 'make test   run every test (ARGS="-k name" for some)'
+	@echo 'make cluster-parts  build what a test cluster of Kubernetes is made of (once, 6 minutes)'
 	@echo 'make check  format, lint, types, import contracts, house rules'
 	@echo 'make format put the code into the form that check asks for'
 	@echo 'make bench  measure a ring (ARGS="lookup --peers 8" for one measurement)'
@@ -27,6 +29,9 @@ down: .venv
 
 test: .venv
 	@$(BIN)/python -m pytest $(ARGS)
+
+cluster-parts: .venv
+	@$(BIN)/python -m tests.cluster.harness parts
 
 check: .venv
 	$(BIN)/ruff format --check .
