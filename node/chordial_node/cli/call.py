@@ -22,7 +22,9 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument("target", metavar="TARGET", help="bob, or sip:bob@domain")
     verb.add_argument("--from", dest="user", default="alice", metavar="USER", help="who calls")
     verb.add_argument("--talk", type=float, default=1.0, help="seconds to talk (default: 1)")
-    verb.add_argument("--ring", type=float, default=60.0, help="seconds to let it ring")
+    verb.add_argument(
+        "--ring", type=float, default=60.0, help="seconds to let it ring (default: 60)"
+    )
     add_phone_options(verb)
 
 

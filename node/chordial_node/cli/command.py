@@ -4,8 +4,9 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 from chordial_node import __version__
@@ -72,8 +73,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     args.state = (args.state or environment_state(home)).resolve()  # processes are told by its name
     output = Output(as_json=args.json)
     try:
-        code: int = asyncio.run(args.run(args, output))
-        return code
+        return asyncio.run(_ended_by_signal(args.run(args, output)))
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     except EXPECTED as error:
         output.failed(str(error))
         return 1
@@ -81,3 +83,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+async def _ended_by_signal(verb: Awaitable[int]) -> int:
+    """Let SIGTERM end a verb as Ctrl-C does: a call is cancelled, a phone unregistered."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await verb

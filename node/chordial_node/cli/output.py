@@ -80,11 +80,12 @@ class Output:
         self._errors.print(f"[red]chordial:[/] {escape(text)}")
 
     def progress(self, text: str) -> Status:
-        """Show that something takes a while, on a terminal."""
-        status = self._errors.status(escape(text), spinner="dots")
-        if self.as_json or not self._errors.is_terminal:
-            status = Console(quiet=True, stderr=True).status("")
-        return status
+        """Show that something takes a while: turning on a terminal, elsewhere as a line."""
+        if self._errors.is_terminal and not self.as_json:
+            return self._errors.status(escape(text), spinner="dots")
+        if not self.as_json:
+            self._errors.print(escape(text))
+        return Console(quiet=True, stderr=True).status("")
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[str]], spare: Sequence[str] = ()

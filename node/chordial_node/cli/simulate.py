@@ -17,10 +17,14 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs, "simulate", "run whole overlays in virtual time",
         "chordial simulate --scenario churn --peers 50 --seed 7", run,
     )  # fmt: skip
-    verb.add_argument("--peers", type=int, default=20)
-    verb.add_argument("--seed", type=int, default=1)
-    verb.add_argument("--minutes", type=float, default=5.0, help="of virtual time")
-    verb.add_argument("--scenario", default="churn", help=", ".join(SCENARIOS))
+    verb.add_argument("--peers", type=int, default=20, help="in the ring (default: 20)")
+    verb.add_argument(
+        "--seed", type=int, default=1, help="the same seed is the same run (default: 1)"
+    )
+    verb.add_argument("--minutes", type=float, default=5.0, help="of virtual time (default: 5)")
+    verb.add_argument(
+        "--scenario", default="churn", help=f"{', '.join(SCENARIOS)} (default: churn)"
+    )
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:

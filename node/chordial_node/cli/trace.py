@@ -71,6 +71,8 @@ def show_path(output: Output, answer: TraceAnswer) -> None:
         output.say("  " + line)
     if not answer.found:
         output.say("  nothing is found there: no phone is registered, no value stored")
+    elif not answer.contacts:
+        output.say("  a value is found there; `chordial get KEY` shows one of the open service")
     for contact in answer.contacts:
         output.say(
             f"  → {contact.contact} at {contact.edge_name} ({contact.reach}, "

@@ -101,10 +101,12 @@ async def _add(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
         if getpass.getpass("the same again: ") != password:
             raise UsageError("the two passwords differ: nothing was written")
     _check_password(password, f"{user}@{domain}", output)
+    known = any((each.user, each.domain) == (user, domain) for each in await _all_users(fleet))
     await set_user(fleet, user, domain, password)
     told = {"user": user, "domain": domain, "state": "written"}
     output.result({"users": [{**told, "password": password} if made else told]})
-    output.say(f"{user}@{domain} can register" + (f" with the password {password}" if made else ""))
+    now = "has a new password" if known else "can register"
+    output.say(f"{user}@{domain} {now}" + (f": {password}" if made else ""))
     return 0
 
 
