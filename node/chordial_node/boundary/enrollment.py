@@ -15,6 +15,8 @@ class EnrollmentRequest(msgspec.Struct, frozen=True):
     """The credential: on Kubernetes a service-account token bound to the pod."""
     request: bytes
     """PKCS #10, PEM: proves possession of the key."""
+    listener_request: bytes = b""
+    """The same of another key, for the certificate that TLS listeners show to phones."""
 
     def __repr__(self) -> str:
         return f"EnrollmentRequest({self.overlay_name!r})"  # a token never gets into a log
@@ -33,6 +35,8 @@ class Enrolled(msgspec.Struct, frozen=True):
     """Where copies of one value should not lie together."""
     configuration: bytes
     """JSON, signed: what `security.configuration` opens."""
+    listener_certificate: bytes = b""
+    """PEM, when one was asked for: names the overlay's SIP domains and what phones dial."""
 
     def __repr__(self) -> str:
         return f"Enrolled(failure_domain={self.failure_domain!r})"

@@ -122,6 +122,16 @@ class Authority:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
+    def not_before(self) -> float:
+        """When the authority began, in seconds since 1970."""
+        return self._certificate.not_valid_before_utc.timestamp()
+
+    @property
+    def not_after(self) -> float:
+        """When the authority ends, in seconds since 1970."""
+        return self._certificate.not_valid_after_utc.timestamp()
+
+    @property
     def private_key(self) -> bytes:
         """The authority's key, PEM, not encrypted: whoever writes it guards it."""
         return _private_pem(self._key)
@@ -154,6 +164,13 @@ class Authority:
         names += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         usages = [ExtendedKeyUsageOID.SERVER_AUTH]
         return self._sign(public_key, domains[0], names, usages, term)
+
+    def issue_server(self, public_key: bytes, hosts: Sequence[str], term: Term) -> bytes:
+        """Issue the certificate (PEM) of a server that is no peer, for the names it answers to."""
+        if not hosts:
+            raise ValueError("a server's certificate needs a host name")
+        names = [x509.DNSName(host) for host in hosts]
+        return self._sign(public_key, hosts[0], names, [ExtendedKeyUsageOID.SERVER_AUTH], term)
 
     def _issue(
         self,

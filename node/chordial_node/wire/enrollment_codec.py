@@ -14,7 +14,10 @@ PATH = f"/{SERVICE}/{METHOD}"
 def encode_request(request: EnrollmentRequest) -> bytes:
     """Return the bytes of a request."""
     message = pb.EnrollRequest(
-        overlay_name=request.overlay_name, token=request.token, request=request.request
+        overlay_name=request.overlay_name,
+        token=request.token,
+        request=request.request,
+        listener_request=request.listener_request,
     )
     return message.SerializeToString()
 
@@ -25,7 +28,9 @@ def decode_request(data: bytes) -> EnrollmentRequest:
         message = pb.EnrollRequest.FromString(data)
     except DecodeError as error:
         raise CodecError(f"this is no enrollment request: {error}") from error
-    return EnrollmentRequest(message.overlay_name, message.token, message.request)
+    return EnrollmentRequest(
+        message.overlay_name, message.token, message.request, message.listener_request
+    )
 
 
 def encode_enrolled(enrolled: Enrolled) -> bytes:
@@ -36,6 +41,7 @@ def encode_enrolled(enrolled: Enrolled) -> bytes:
         overlay_keys=enrolled.overlay_keys,
         failure_domain=enrolled.failure_domain,
         configuration=enrolled.configuration,
+        listener_certificate=enrolled.listener_certificate,
     )
     return message.SerializeToString()
 
@@ -52,4 +58,5 @@ def decode_enrolled(data: bytes) -> Enrolled:
         message.overlay_keys,
         message.failure_domain,
         message.configuration,
+        message.listener_certificate,
     )

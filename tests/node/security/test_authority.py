@@ -223,3 +223,16 @@ def test_keys_of_another_kind_are_refused(
     with pytest.raises(IdentityError, match="P-256") as caught:
         requested_public_key(request.public_bytes(serialization.Encoding.PEM))
     assert caught.value.refusal is Refusal.MALFORMED
+
+
+def test_a_server_that_is_no_peer_is_named_by_its_hosts_alone(authority: Authority) -> None:
+    hosts = ["chordial.system.svc", "chordial.system.svc.cluster.local"]
+    shown = authority.issue_server(public_key_of(make_private_key()), hosts, Term(NOW, YEAR, 7))
+    names = x509.load_pem_x509_certificate(shown).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert names.value.get_values_for_type(x509.DNSName) == hosts
+    with pytest.raises(IdentityError):
+        claims_of(shown)
+    with pytest.raises(ValueError, match="host name"):
+        authority.issue_server(public_key_of(make_private_key()), [], Term(NOW, YEAR, 7))

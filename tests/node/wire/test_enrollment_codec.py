@@ -13,13 +13,13 @@ from chordial_node.wire.enrollment_codec import (
 
 
 def test_a_request_comes_back_as_it_went() -> None:
-    request = EnrollmentRequest("phones.voice", "a.b.c", b"PEM")
+    request = EnrollmentRequest("phones.voice", "a.b.c", b"PEM", b"another PEM")
     assert decode_request(encode_request(request)) == request
     assert "a.b.c" not in repr(request)
 
 
 def test_an_answer_comes_back_as_it_went() -> None:
-    enrolled = Enrolled(b"c", b"t", b'{"secret": 1}', "zone-a/node-1", b"{}")
+    enrolled = Enrolled(b"c", b"t", b'{"secret": 1}', "zone-a/node-1", b"{}", b"l")
     assert decode_enrolled(encode_enrolled(enrolled)) == enrolled
     assert "secret" not in repr(enrolled)
 
