@@ -5,6 +5,7 @@ problems are reported together, each with the field's name and what to do.
 """
 
 from enum import Enum
+from ipaddress import ip_address
 from typing import Annotated
 
 import msgspec
@@ -59,7 +60,8 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     founders: tuple[str, ...]
     """Node-IDs (hexadecimal) whose strict majority may form a ring where none is."""
     seeds: tuple[Endpoint, ...] = ()
-    """Overlay addresses that are asked at start beside everyone remembered."""
+    """Overlay addresses that are asked at start beside everyone remembered; a name stands for all
+    addresses that it resolves to at that time."""
     failure_domain: str = ""
     """Zone, host or process: copies of a value go to different ones. Empty: the host."""
     copies: Count = 3
@@ -82,6 +84,16 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Stored entries, copies and markers included; a new key beyond is answered Busy."""
 
     @property
+    def seed_addresses(self) -> tuple[Endpoint, ...]:
+        """The seeds that are addresses."""
+        return tuple(seed for seed in self.seeds if _is_address(seed.host))
+
+    @property
+    def seed_names(self) -> tuple[Endpoint, ...]:
+        """The seeds that are names, which whoever starts the node resolves, again and again."""
+        return tuple(seed for seed in self.seeds if not _is_address(seed.host))
+
+    @property
     def founder_ids(self) -> tuple[NodeId, ...]:
         """The founders, in ring order."""
         return tuple(sorted(node_id(text) for text in self.founders))
@@ -94,6 +106,11 @@ class ListenerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind: Endpoint
     advertise: Endpoint | None = None
     """The address that phones know; the bound one where nothing else is said."""
+    certificate: str = ""
+    """Of transport tls: its own certificate, PEM; empty: `identity.sip_certificate`. Where the file
+    is not there yet, the listener waits for it; a new one is taken up without a restart."""
+    key: str = ""
+    """The key of `certificate`, PEM."""
 
     @property
     def advertised(self) -> Endpoint:
@@ -107,6 +124,7 @@ class SipConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     domain: str
     """The default domain, also the realm; a request to our bare address means it."""
     listeners: tuple[ListenerConfig, ...]
+    """Exactly one of transport peer; a peer without others serves no phones."""
     max_expires_seconds: Count = 300
     """Longest registration granted over a datagram flow (sip: registration.maxExpires)."""
     max_outbound_expires_seconds: Count = 3600
@@ -117,6 +135,8 @@ class SipConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Open server transactions; an INVITE beyond is answered 500 with Retry-After."""
     waiting_registers: Count = 2_000
     """REGISTERs that wait for room, at most four seconds, before they are refused with 503."""
+    keepalive_seconds: Annotated[float, Meta(gt=0, le=300)] = 27.0
+    """Mean time between two OPTIONS down a UDP flow that a NAT may forget (sip: rule 14)."""
     max_contacts: Count = 10
     """Bindings of one AOR."""
     foreign_inbound: bool = True
@@ -211,10 +231,21 @@ def _sip_problems(sip: SipConfig) -> list[str]:
     peers = [each for each in sip.listeners if each.transport is Transport.PEER]
     if len(peers) != 1:
         problems.append(f"sip.listeners needs exactly one of transport peer, not {len(peers)}")
-    if not any(each.transport is not Transport.PEER for each in sip.listeners):
-        problems.append("sip.listeners has none for phones: add one of transport udp, tcp or tls")
+    for number, each in enumerate(sip.listeners):
+        if bool(each.certificate) != bool(each.key):
+            problems.append(f"sip.listeners[{number}] needs both certificate and key, or neither")
+        if each.certificate and each.transport is not Transport.TLS:
+            problems.append(f"sip.listeners[{number}].certificate is for transport tls alone")
     if not sip.digest or len(sip.digest) > len(dict.fromkeys(sip.digest)):
         problems.append("sip.digest names MD5, SHA-256 or both, each once")
     if len(sip.listeners) > 255:
         problems.append("sip.listeners has more than 255 entries")
     return problems
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -61,7 +61,9 @@ class Core:
         hop = next(each for each in listeners if each.transport is Transport.PEER)
         self._peer = Peer(kernel, config.overlay, own, config.name, hop.advertised.address)
         tag_key = keys.current.nonce
-        self._flows = Flows(kernel, listeners, own, tag_key)
+        self._flows = Flows(
+            kernel, listeners, own, tag_key, keepalive_seconds=config.sip.keepalive_seconds
+        )
         self._transactions = Transactions(kernel, config.sip, own, self._flows)
         self._server = Server(kernel, config, self._peer, keys, self._flows, self._transactions)
         self._takers = self._table()

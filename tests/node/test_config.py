@@ -74,10 +74,28 @@ def test_an_unknown_field_is_named() -> None:
     assert "copys" in problems(change)
 
 
-def test_no_listener_for_phones_is_a_problem() -> None:
+def test_a_peer_may_serve_no_phones() -> None:
     change = valid()
     change["sip"]["listeners"] = cast(list[object], change["sip"]["listeners"])[1:]
-    assert "none for phones" in problems(change)
+    assert len(parse(json.dumps({"name": "seed", **change})).sip.listeners) == 1
+
+
+def test_a_listener_has_both_certificate_and_key_or_neither() -> None:
+    change = valid()
+    listeners = cast(list[Json], change["sip"]["listeners"])
+    listeners[0]["certificate"] = "tls.crt"
+    told = problems(change)
+    assert "sip.listeners[0] needs both certificate and key, or neither" in told
+    assert "sip.listeners[0].certificate is for transport tls alone" in told
+
+
+def test_seeds_are_told_apart_by_what_they_are() -> None:
+    change = valid()
+    seeds = [{"host": host, "port": 6084} for host in ("127.0.0.2", "peers.example", "::2")]
+    change["overlay"]["seeds"] = seeds
+    overlay = parse(json.dumps({"name": "peer-1", **change})).overlay
+    assert [each.host for each in overlay.seed_addresses] == ["127.0.0.2", "::2"]
+    assert [each.host for each in overlay.seed_names] == ["peers.example"]
 
 
 def test_an_endpoint_brackets_ipv6() -> None:

@@ -28,7 +28,7 @@ from chordial_node.sip.datagrams import Datagrams
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flow import Flow
 from chordial_node.sip.framing import PONG, Keepalive
-from chordial_node.sip.keepalive import Keepalives
+from chordial_node.sip.keepalive import PERIOD_SECONDS, Keepalives
 from chordial_node.sip.message import Message
 from chordial_node.sip.reception import own_sent_by, received
 from chordial_node.sip.response import respond_to_fault
@@ -69,6 +69,7 @@ class Flows:
         listeners: tuple[ListenerConfig, ...],
         node_id: NodeId,
         tag_key: bytes | None = None,
+        keepalive_seconds: float = PERIOD_SECONDS,
     ) -> None:
         """Know no flow yet; peers that share a tag key know each other's refusals."""
         self.watchers: list[Callable[[Flow, str], None]] = []
@@ -81,7 +82,7 @@ class Flows:
         self._listeners = listeners
         self._sent_by = [own_sent_by(listener, node_id) for listener in listeners]
         self._connections = Connections(kernel, node_id, self.close)
-        self._keepalives = Keepalives(kernel, node_id, self, self._on_silent)
+        self._keepalives = Keepalives(kernel, node_id, self, self._on_silent, keepalive_seconds)
         self._datagrams = Datagrams(self._keepalives.forget)
 
     # ways out ----------------------------------------------------------------------------------

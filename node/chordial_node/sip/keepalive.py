@@ -18,12 +18,12 @@ from chordial_node.sip.flow import Flow
 from chordial_node.sip.message import Message
 
 PERIOD_SECONDS = 27.0
-SPREAD_SECONDS = 3.0
+SPREAD = 1 / 9
+"""Part of the period by which one may come earlier or later."""
 MISSES = 3
 """So many unanswered OPTIONS end a flow, or show that the phone never answers any."""
 MOST_KEPT = 50_000
 _TICK_SECONDS = 0.5
-_SLOTS = 64  # at half a second each more than the longest period
 _PING = b"\r\n"
 
 
@@ -79,15 +79,18 @@ class Keepalives:
         node_id: NodeId,
         flows: FlowSender,
         on_silent: Callable[[Flow], None],
+        period: float = PERIOD_SECONDS,
     ) -> None:
         """Keep nothing yet; `on_silent` is told of each flow that missed too many."""
+        self._period = period
+        slots = round(period * (1.0 + SPREAD) / _TICK_SECONDS) + 2  # more than the longest period
         self._kernel = kernel
         self._node_id = node_id
         self._flows = flows
         self._on_silent = on_silent
         self._by_flow: dict[Flow, _Kept] = {}
         self._by_key: dict[bytes, _Kept] = {}
-        self._wheel: list[dict[_Kept, None]] = [{} for _ in range(_SLOTS)]
+        self._wheel: list[dict[_Kept, None]] = [{} for _ in range(slots)]
         self._slot = 0
         self._timer: Timer | None = None
 
@@ -148,7 +151,7 @@ class Keepalives:
 
     def _tick(self) -> None:
         self._timer = self._kernel.after(_TICK_SECONDS, self._tick)
-        self._slot = (self._slot + 1) % _SLOTS
+        self._slot = (self._slot + 1) % len(self._wheel)
         due, self._wheel[self._slot] = self._wheel[self._slot], {}
         for kept in [kept for kept in due if kept.until <= self._kernel.now]:
             del due[kept]
@@ -177,9 +180,9 @@ class Keepalives:
         return True
 
     def _schedule(self, kept: _Kept) -> None:
-        seconds = PERIOD_SECONDS + SPREAD_SECONDS * (2.0 * self._kernel.random.random() - 1.0)
-        slot = (self._slot + round(seconds / _TICK_SECONDS)) % _SLOTS
-        self._wheel[slot][kept] = None
+        seconds = self._period * (1.0 + SPREAD * (2.0 * self._kernel.random.random() - 1.0))
+        ticks = max(1, round(seconds / _TICK_SECONDS))
+        self._wheel[(self._slot + ticks) % len(self._wheel)][kept] = None
 
     def _options(self, kept: _Kept) -> bytes:
         via = self._flows.via(kept.flow, b"%b.%d" % (kept.key, kept.sent))
