@@ -97,6 +97,8 @@ class Processes:
         """End processes (all that are recorded, latest first): SIGTERM, after a time SIGKILL."""
         record = self.record()
         chosen = list(reversed(record)) if names is None else [n for n in names if n in record]
+        if not chosen:
+            return
         alive = {name: pid for name in chosen if (pid := self.running(name)) is not None}
         for pid in alive.values():
             _signal(pid, signal.SIGTERM)
