@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from chordial_node import __version__
 from chordial_node.boundary.control import AskStatus, MemberStatus, StatusAnswer
 from chordial_node.boundary.effects import Answered, Effect
 from chordial_node.boundary.events import (
@@ -17,18 +18,21 @@ from chordial_node.boundary.events import (
     DatagramReceived,
     DeadlineReached,
     Event,
+    FaultFound,
     FlowFailed,
     FlowLost,
     FlowOpened,
     FlowReceived,
     FrameReceived,
     FrameWritten,
+    IdentityTaken,
     LinkFailed,
     LinkLost,
     LinkOpened,
     LoopLagged,
     Persisted,
     PersistFailed,
+    SeedsFound,
     Started,
     StopAsked,
 )
@@ -55,6 +59,7 @@ class Core:
     def __init__(self, config: NodeConfig, own: NodeId, keys: KeyRing, random: Random) -> None:
         self._config = config
         self._started = 0.0
+        self._identity = IdentityTaken(not_after=0.0, bundle_hash="")
         sampling = config.telemetry.sampling_ratio if config.telemetry.otlp_endpoint else 0.0
         self._kernel = kernel = Kernel(random, sampling)
         listeners = config.sip.listeners
@@ -104,6 +109,14 @@ class Core:
             is_degraded=storage.is_degraded,
             uptime_seconds=self._kernel.now - self._started,
             counters=self._kernel.counters.snapshot(),
+            is_ready=server.is_ready,
+            ready_reason=server.ready_reason,
+            version=__version__,
+            failure_domain=self._config.overlay.failure_domain,
+            not_after=self._identity.not_after,
+            bundle_hash=self._identity.bundle_hash,
+            membership_digest=peer.table.live_digest(),
+            copies_missing=storage.copies_missing,
         )
 
     def _table(self) -> dict[type[Event], Taker]:
@@ -113,6 +126,9 @@ class Core:
             (
                 _takes(Started, self._on_started),
                 _takes(DeadlineReached, _only_time),
+                _takes(IdentityTaken, self._on_identity_taken),
+                _takes(SeedsFound, self._on_seeds_found),
+                _takes(FaultFound, self._server.on_fault_found),
                 _takes(ClockStepped, self._on_clock_stepped),
                 _takes(LoopLagged, self._on_loop_lagged),
                 _takes(LinkOpened, links.on_opened),
@@ -137,6 +153,15 @@ class Core:
         self._kernel.set_wall_offset(event.wall_offset)
         self._peer.start(dict(event.records))
         self._server.start()
+
+    def _on_seeds_found(self, event: SeedsFound) -> None:
+        for take in self._peer.ring.seed_takers:
+            take(event.addresses)
+
+    def _on_identity_taken(self, event: IdentityTaken) -> None:
+        self._identity = event
+        for node in event.revoked:
+            self._peer.links.close(node, "its certificate was revoked")
 
     def _on_clock_stepped(self, event: ClockStepped) -> None:
         self._kernel.set_wall_offset(event.wall_offset)

@@ -73,6 +73,19 @@ class StatusAnswer(Answer, frozen=True):
     is_degraded: bool
     uptime_seconds: float
     counters: dict[str, int]
+    is_ready: bool = False
+    """Phones may be sent here; latched, and lost for local reasons alone."""
+    ready_reason: str = ""
+    version: str = ""
+    failure_domain: str = ""
+    not_after: float = 0.0
+    """Unix time at which the certificate ends."""
+    bundle_hash: str = ""
+    """Of the authorities and key numbers that are believed: `security.bundles`."""
+    membership_digest: str = ""
+    """Of everyone held alive and their lives: peers that agree tell the same one."""
+    copies_missing: int = 0
+    """Of the entries of the own range, against what so many peers can hold."""
 
 
 class AskTrace(Question, frozen=True):

@@ -43,6 +43,29 @@ class Started(Event, frozen=True):
     """Everything on disk."""
 
 
+class IdentityTaken(Event, frozen=True):
+    """This peer's certificate was taken up: at the start, and renewed while it runs."""
+
+    not_after: float
+    """Unix time."""
+    bundle_hash: str
+    revoked: tuple[NodeId, ...] = ()
+    """Peers whose certificates count no more: no link to them may stay."""
+
+
+class SeedsFound(Event, frozen=True):
+    """What the names among the seeds resolve to at present, own addresses perhaps included."""
+
+    addresses: tuple[Address, ...]
+
+
+class FaultFound(Event, frozen=True):
+    """The edge has tried its own listeners: one of them does not answer, or all do again."""
+
+    reason: str
+    """Empty: nothing is wrong."""
+
+
 class DeadlineReached(Event, frozen=True):
     """Nothing happened but time: the core's own deadline is due."""
 

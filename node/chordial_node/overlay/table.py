@@ -56,6 +56,13 @@ class Table:
         """Return all records by identifier, tombstones included."""
         return [self._members[node].record for node in sorted(self._members)]
 
+    def live_digest(self) -> str:
+        """Return a hash of everyone who lives and of their lives: equal where views are."""
+        hashed = blake2b(digest_size=8)
+        for node in self._live:
+            hashed.update(node + b"%d;" % self._members[node].record.incarnation)
+        return hashed.hexdigest()
+
     def live_ids(self) -> list[NodeId]:
         """Return the sorted identifiers of all that live; a snapshot, not to be changed."""
         self._live_is_shared = True

@@ -7,7 +7,7 @@ does stands in its own module. Refusals of the unauthenticated are sent once and
 from chordial_node.boundary.control import Drain as DrainQuestion
 from chordial_node.boundary.control import Question
 from chordial_node.boundary.effects import Answered
-from chordial_node.boundary.events import StopAsked
+from chordial_node.boundary.events import FaultFound, StopAsked
 from chordial_node.boundary.notices import RequestRefused
 from chordial_node.config import NodeConfig
 from chordial_node.kernel.kernel import Kernel
@@ -94,6 +94,7 @@ class Server:
         self._questions = Questions(
             kernel, peer, keys, domains, credentials, location, self._forced_traces
         )
+        self._edge_fault = ""
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)
         self._drain = Drain(kernel, dialogs, peer.leave, config.overlay.drain_timeout_seconds)
         self._drain.last_step = self._self_check.end
@@ -116,6 +117,16 @@ class Server:
         return state if state in ("starting", "forming") else "joining"
 
     @property
+    def is_ready(self) -> bool:
+        """Tell whether this peer may be sent phones."""
+        return self._self_check.is_ready
+
+    @property
+    def ready_reason(self) -> str:
+        """Why it may, or may not."""
+        return self._self_check.reason
+
+    @property
     def registrations(self) -> int:
         """How many bindings this edge has accepted and answers for."""
         return self._location.count
@@ -128,6 +139,10 @@ class Server:
     def start(self) -> None:
         """Begin to look whether this peer may be sent phones."""
         self._self_check.start(self._is_in_ring)
+
+    def on_fault_found(self, event: FaultFound) -> None:
+        """Note what the edge found when it tried its own listeners."""
+        self._edge_fault = event.reason
 
     def on_stop_asked(self, event: StopAsked) -> None:
         """End the process, with a leave or without."""
@@ -148,7 +163,7 @@ class Server:
         return self._peer.ring.state == "joined" and self._peer.storage.in_step
 
     def _local_fault(self) -> str:
-        return "the disk refuses writes" if self._peer.journal.is_failing else ""
+        return "the disk refuses writes" if self._peer.journal.is_failing else self._edge_fault
 
     # what the transaction layer tells -------------------------------------------------------------
 

@@ -42,6 +42,14 @@ STATUS = control.StatusAnswer(
     is_degraded=True,
     uptime_seconds=1.5,
     counters={"lookups": 7, "values_expired": 0},
+    is_ready=True,
+    ready_reason="joined",
+    version="0.1.0",
+    failure_domain="zone-a/worker-1",
+    not_after=1.75e9,
+    bundle_hash="0badcafe",
+    membership_digest="cafe0bad",
+    copies_missing=6,
 )
 QUESTIONS: tuple[Question, ...] = (
     control.AskStatus(),

@@ -3,6 +3,7 @@
 Who answers, and whether it is in a ring, is found here; what follows from it is not.
 """
 
+from chordial_node.boundary.events import Address
 from chordial_node.config import OverlayConfig
 from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
@@ -16,6 +17,7 @@ from chordial_node.overlay.ring.stabilize import Unanswered
 
 DIALED_AT_ONCE = 32
 ASKED_AT_ONCE = 64
+MOST_SEEDS = 64
 
 
 class Contacts:
@@ -37,12 +39,17 @@ class Contacts:
         self._queries = queries
         self._own = own
         self._own_address = config.advertise.address
-        self._seeds = [seed.address for seed in config.seeds]
+        self._seeds = [seed.address for seed in config.seed_addresses]
+        self._found_seeds: list[Address] = []
         self._turn = 0
 
     def remember(self, records: list[MemberRecord]) -> None:
         """Note who was in the ring when it was last seen."""
         self.remembered = {each.node_id: each for each in records if each.node_id != self._own}
+
+    def found_seeds(self, addresses: tuple[Address, ...]) -> None:
+        """Take what the names among the seeds resolve to; what they were before counts no more."""
+        self._found_seeds = list(addresses[:MOST_SEEDS])
 
     def dial(self) -> None:
         """Dial everybody who is not linked, some at a time."""
@@ -51,7 +58,8 @@ class Contacts:
             for node, record in self.remembered.items()
             if not self._links.is_up(node)
         ]
-        addresses = [each for each in dict.fromkeys([*self._seeds, *absent]) if self._may(each)]
+        known = [*self._seeds, *self._found_seeds, *absent]
+        addresses = [each for each in dict.fromkeys(known) if self._may(each)]
         if not addresses:
             return
         start = self._turn % len(addresses)
@@ -118,5 +126,5 @@ class Contacts:
         await done
         return dict(sorted(answers.items()))
 
-    def _may(self, address: tuple[str, int]) -> bool:
+    def _may(self, address: Address) -> bool:
         return address != self._own_address

@@ -24,6 +24,7 @@ LOST_SECONDS = 86_400.0
 MERGE_SECONDS = 10.0
 """After a contact, what the two peers tell each other is told to the whole of each side."""
 MOST_MERGING = 64
+MOST_SEEDS = 64
 BACK_SECONDS = 3.0
 NEWS_SECONDS = 1.0
 """A peer unknown here has most likely joined this very ring: the broadcast says so by then."""
@@ -52,8 +53,10 @@ class Merge:
         self._lost: dict[NodeId, tuple[MemberRecord, float]] = {}
         self._merging: dict[NodeId, float] = {}
         self._returning: dict[NodeId, None] = {}
-        seeds = [seed.address for seed in config.seeds if seed != config.advertise]
-        self._seeds: dict[Address, NodeId | None] = dict.fromkeys(seeds)
+        self._own_address = config.advertise.address
+        self._fixed_seeds = tuple(seed.address for seed in config.seed_addresses)
+        self._seeds: dict[Address, NodeId | None] = {}
+        self.found_seeds(())
         self._turn = 0
 
     def lost(self) -> list[MemberRecord]:
@@ -77,6 +80,12 @@ class Merge:
         self._lost.pop(record.node_id, None)
         if record.overlay_address in self._seeds:
             self._seeds[record.overlay_address] = record.node_id
+
+    def found_seeds(self, addresses: tuple[Address, ...]) -> None:
+        """Take what the names among the seeds resolve to, and who is known to be there."""
+        at = {each.overlay_address: each.node_id for each in self._table.records()}
+        seeds = (*self._fixed_seeds, *addresses[:MOST_SEEDS])
+        self._seeds = {each: at.get(each) for each in seeds if each != self._own_address}
 
     def probe(self) -> None:
         """Dial one of those who were lost, or a seed that nobody is known at."""

@@ -119,6 +119,7 @@ class Ring:
         self._queries = Queries(kernel, links, requests, table, lambda: self.record)
         self._contacts = Contacts(kernel, config, own, links, requests, self._queries)
         self._stabilizer = Stabilizer(kernel, own, config.successors, self)
+        self.seed_takers = (self._contacts.found_seeds, self._merge.found_seeds)
         self._formation = Formation(kernel, config, self._contacts, self._snapshot, self)
         self._admission = Admission(kernel)
         self._joining = Joining(

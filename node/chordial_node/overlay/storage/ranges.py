@@ -97,6 +97,7 @@ class Ranges:
         self._ceded: list[tuple[bytes, bytes]] = []
         self._keys: dict[ResourceId, None] = {}
         self._in_step_with: tuple[NodeId, ...] = ()
+        self._held_by: tuple[NodeId, ...] = ()
         self._degraded_at: float | None = None
         self.epoch = 0
         """Raised whenever the own range or its set changes: what was found before may not hold."""
@@ -131,6 +132,10 @@ class Ranges:
     def quorum(self) -> int:
         """Return how many of the set, the owner among them, make an acknowledgement."""
         return len(self.members()) // 2 + 1
+
+    def copies_missing(self) -> int:
+        """Return how many of the present set are not known to have everything of the own range."""
+        return sum(node not in self._held_by for node in self.members()[1:])
 
     def is_reachable(self, node: NodeId) -> bool:
         """Tell whether a peer is in the ring around us; else a member is known to be lost."""
@@ -307,6 +312,7 @@ class Ranges:
         """
         if self._after is None:
             return False
+        self._held_by = tuple(held_by)
         was_in_step = self.in_step
         if not self.is_complete or self.is_degraded:
             if self.are_met(self.range_criteria(), compared):

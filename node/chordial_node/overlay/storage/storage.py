@@ -140,6 +140,11 @@ class Storage:
         """Tell whether answers rest on fewer copies than could have told everything."""
         return self._ranges.is_degraded
 
+    @property
+    def copies_missing(self) -> int:
+        """Copies of entries of the own range that are not known to be where they should be."""
+        return self.owned_keys * self._ranges.copies_missing()
+
     def owned(self, kind: int) -> list[tuple[ResourceId, Entry]]:
         """Return the values of a Kind in the own range."""
         own_range = self._ranges.own_range()
