@@ -52,7 +52,7 @@ page is made from `values.yaml` (`make docs`).
     kubectl -n voice wait --for=condition=Ready overlay/voice --timeout=180s
 
 - The definitions are upgraded by `helm upgrade` and kept by `helm uninstall` (`crds.keep`), and
-  with them every overlay: it goes on without this release. To end an overlay delete it and its sets.
+  with them every overlay: it goes on without this release. To end one delete it and its sets.
 - The first overlay is applied by the operator from a ConfigMap, once for each change of it, and
   never deleted by it. What a person or an autoscaler changes by hand stays theirs.
 - A second release in one cluster needs `--set crds.enabled=false`.

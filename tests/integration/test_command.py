@@ -98,6 +98,25 @@ def test_register_call_and_message_are_real_phones(shared_fleet: LocalFleet) -> 
     assert shared_fleet.run("trace", "sip:erin@chordial.test").returncode == 1
 
 
+def test_check_looks_up_stores_and_calls_and_leaves_nothing(
+    shared_fleet: LocalFleet, tmp_path: Path
+) -> None:
+    known = json.loads((shared_fleet.state / "demo-users.json").read_text())
+    users = []
+    for user in ("alice", "bob"):
+        (tmp_path / user).write_text(known[user] + "\n")
+        users += ["--user", f"{user}@chordial.test={tmp_path / user}"]
+    peers = shared_fleet.command("status")["peers"]
+    assert isinstance(peers, list)
+    told = shared_fleet.command("check", "--sip", peers[1]["sip"]["udp"], *users, timeout=60.0)
+    checks = told["checks"]
+    assert isinstance(checks, list)
+    assert [each["name"] for each in checks] == ["lookup", "put, get, remove", "register and call"]
+    assert all(each["ok"] for each in checks)
+    nowhere = shared_fleet.run("check", "--sip", "nowhere.invalid:5060", *users)
+    assert "no phone is tried: nowhere.invalid:5060 names no address" in nowhere.stdout
+
+
 def test_a_wrong_password_is_refused_and_said(shared_fleet: LocalFleet) -> None:
     shared_fleet.command("users", "add", "frank", "--password-stdin", text="frank-password\n")
     done = shared_fleet.run("register", "frank", "--password-stdin", text="wrong\n")

@@ -13,6 +13,7 @@ from chordial_node import __version__
 from chordial_node.cli import (
     bench,
     call,
+    check,
     doctor,
     down,
     drain,
@@ -36,7 +37,8 @@ EXPECTED = (UsageError, FleetError, PeerSilentError, SipError, ConfigError)
 """What went wrong outside of us: one sentence, exit code 1."""
 
 VERBS = (
-    up, down, status, users, register, call, message, trace, values, drain, simulate, bench, doctor,
+    up, down, status, users, register, call, message, trace, values, drain, check, simulate, bench,
+    doctor,
 )  # fmt: skip
 
 DESCRIPTION = "SIP calling without a server: a ring of peers that together are registrar and proxy."

@@ -3,10 +3,10 @@
 import argparse
 
 from chordial_node.boundary.control import Drain, DrainAnswer
-from chordial_node.cli.asking import ask
-from chordial_node.cli.fleet import Fleet
+from chordial_node.cli.asking import ask_known, find
 from chordial_node.cli.options import add_verb
 from chordial_node.cli.output import Output
+from chordial_node.cli.sources import add_source_options, open_peers
 from chordial_node.client import DRAIN_SECONDS
 
 
@@ -16,14 +16,15 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verbs, "drain", "let a peer leave without losing anything", "chordial drain peer-3", run
     )
     verb.add_argument("peer", metavar="PEER", help="name, number or beginning of the Node-ID")
+    add_source_options(verb)
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:
     """Drain; exit 0 when everything the peer held is acknowledged by others."""
-    fleet = Fleet.load(args.state)
-    peer = fleet.peer(args.peer)
-    with output.progress(f"{peer.name} hands over and leaves"):
-        answer = await ask(fleet, peer, Drain(), DrainAnswer, DRAIN_SECONDS)
+    async with open_peers(args) as peers:
+        peer = find(peers, args.peer)
+        with output.progress(f"{peer.name} hands over and leaves"):
+            answer = await ask_known(peers, peer, Drain(), DrainAnswer, DRAIN_SECONDS)
     output.result(
         {
             "peer": peer.name,

@@ -2,14 +2,16 @@
 
 import argparse
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 from chordial_node.boundary.control import StatusAnswer
-from chordial_node.cli.asking import statuses
+from chordial_node.cli.asking import LocalPeers, Peers, statuses_of
 from chordial_node.cli.fleet import Fleet, PeerPlace
 from chordial_node.cli.options import add_verb
 from chordial_node.cli.output import RING_HEIGHT, Output, Value
 from chordial_node.cli.processes import running_process
+from chordial_node.cli.sources import add_source_options, open_peers
 from chordial_node.config import Endpoint, Transport
 from chordial_node.ids import NodeId
 
@@ -27,20 +29,44 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb."""
     verb = add_verb(verbs, "status", "who is in the ring and how it is", "chordial status", run)
     verb.add_argument("--watch", action="store_true", help="again each second, until Ctrl-C")
+    verb.add_argument("--peer", default="", metavar="HOST:PORT", help="with --identity: its gRPC")
+    add_source_options(verb)
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:
     """Show every peer's own view; exit 0 when all are ready and agree on the ring."""
-    fleet = Fleet.load(args.state)
-    while True:
-        answers = await statuses(fleet)
-        overlay = overlay_value(answers)
-        output.result({"peers": peer_values(fleet, answers), "overlay": overlay})
-        if not args.watch:
-            show(output, fleet, answers)
-            return 0 if overlay["health"] == "ok" else 1
-        output.redraw(partial(show, output, fleet, answers, is_drawn_again=True))
-        await asyncio.sleep(WATCH_SECONDS)
+    async with open_peers(args) as peers:
+        while True:
+            answers = await statuses_of(peers)
+            overlay = overlay_value(answers)
+            draw = _drawing(output, peers, answers)
+            output.result({"peers": _values(peers, answers), "overlay": overlay})
+            if not args.watch:
+                draw(is_drawn_again=False)
+                return 0 if overlay["health"] == "ok" else 1
+            output.redraw(partial(draw, is_drawn_again=True))
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+def _drawing(
+    output: Output, peers: Peers, answers: list[StatusAnswer | None]
+) -> Callable[..., None]:
+    if isinstance(peers, LocalPeers):
+        return partial(show, output, peers.fleet, answers)
+    return partial(show_elsewhere, output, peers, answers)
+
+
+def _values(peers: Peers, answers: list[StatusAnswer | None]) -> list[Value]:
+    if isinstance(peers, LocalPeers):
+        return peer_values(peers.fleet, answers)
+    return [
+        {
+            "name": peer.name,
+            "node_id": peer.node.hex() if peer.node else "",
+            **told_value(answer, answer.state if answer else "down"),
+        }
+        for peer, answer in zip(peers.known(), answers, strict=True)
+    ]
 
 
 def show(
@@ -67,6 +93,31 @@ def show(
         f"overlay {fleet.file.overlay_name}: {count}, {overlay['copies']} copies, "
         f"{overlay['health']}"
     )
+
+
+def show_elsewhere(
+    output: Output,
+    peers: Peers,
+    answers: list[StatusAnswer | None],
+    *,
+    is_drawn_again: bool = False,
+) -> None:
+    """Draw the ring and the table of peers that are no processes of this machine."""
+    rows = []
+    drawn = []
+    for peer, answer in zip(peers.known(), answers, strict=True):
+        name = answer.name if answer else peer.name
+        node = (answer.node_id if answer else peer.node or b"").hex()
+        state = answer.state if answer else "down"
+        drawn.append((name, node, state))
+        counts = (answer.keys, answer.registrations, answer.calls) if answer else "---"
+        rows.append((name, f"{node[:8]}…", state, *map(str, counts)))
+    if not is_drawn_again or len(rows) + RING_HEIGHT + 4 < output.height:
+        output.ring(drawn)
+    output.table(("PEER", "NODE-ID", "STATE", "KEYS", "PHONES", "CALLS"), rows)
+    overlay = overlay_value(answers)
+    output.say("")
+    output.say(f"{overlay['size']} peers ready, {overlay['copies']} copies, {overlay['health']}")
 
 
 def _row(fleet: Fleet, peer: PeerPlace, state: str, answer: StatusAnswer | None) -> tuple[str, ...]:
@@ -106,6 +157,14 @@ def _peer_value(fleet: Fleet, peer: PeerPlace, state: str, answer: StatusAnswer 
         "grpc": str(Endpoint(fleet.file.host, peer.ports.overlay)),
         "http": str(Endpoint(fleet.file.host, peer.ports.http)),
         "pid": running_process(fleet.folder(peer)),
+        **told_value(answer, state),
+    }
+
+
+def told_value(answer: StatusAnswer | None, state: str) -> dict[str, Value]:
+    """Return what a peer tells of itself as the JSON shows it."""
+    return {
+        "state": state,
         "incarnation": answer.incarnation if answer else 0,
         "predecessor": answer.predecessor.hex() if answer and answer.predecessor else "",
         "successors": [node.hex() for node in answer.successors] if answer else [],

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from chordial_node.boundary.control import AskTrace, Hop, TraceAnswer
 from chordial_node.cli.asking import ask_any
-from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_verb, aor_of
 from chordial_node.cli.output import Output, Value
+from chordial_node.cli.sources import add_source_options, open_peers
 
 PREFIXES = ("sip:", "key:", "resource:", "node:")
 
@@ -24,19 +24,20 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb.add_argument(
         "--peer", default="", metavar="PEER", help="where it starts: peer, or HOST:PORT of its gRPC"
     )
+    add_source_options(verb)
 
 
 async def run(args: argparse.Namespace, output: Output) -> int:
     """Trace; exit 0 when something was found."""
-    fleet = Fleet.load(args.state)
     target = args.target
-    if ":" not in target or target.startswith("sip:"):
-        target = aor_of(target, fleet.file.domain)
-    elif not target.startswith(PREFIXES):
+    if ":" in target and not target.startswith(PREFIXES):
         raise UsageError(
             f"{target!r}: say one of bob, sip:USER@DOMAIN, key:TEXT, resource:HEX, node:HEX"
         )
-    answer = await ask_any(fleet, AskTrace(target=target), TraceAnswer, args.peer)
+    async with open_peers(args) as peers:
+        if ":" not in target or target.startswith("sip:"):
+            target = aor_of(target, peers.domain)
+        answer = await ask_any(peers, AskTrace(target=target), TraceAnswer, args.peer)
     output.result(
         {
             "target": target,

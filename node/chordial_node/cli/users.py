@@ -18,7 +18,7 @@ from chordial_node.boundary.control import (
     UsersAnswer,
     UserStatus,
 )
-from chordial_node.cli.asking import PeerSilentError, ask, ask_any
+from chordial_node.cli.asking import LocalPeers, PeerSilentError, ask, ask_any
 from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_common, add_verb
 from chordial_node.cli.output import Output
@@ -85,7 +85,7 @@ async def set_user(fleet: Fleet, user: str, domain: str, password: str) -> None:
     keys = read_overlay_keys(str(fleet.overlay_keys), fleet.file.overlay_name)
     credentials = make_credentials(user, domain, password)
     sealed = seal_credentials(keys, credentials, os.urandom(12))
-    await ask_any(fleet, SetUser(user=user, domain=domain, sealed=sealed), Done)
+    await ask_any(LocalPeers(fleet), SetUser(user=user, domain=domain, sealed=sealed), Done)
     keep_demo_password(fleet, user, password)
 
 
@@ -126,7 +126,7 @@ async def _list(_args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
 
 async def _remove(args: argparse.Namespace, fleet: Fleet, output: Output) -> int:
     user, domain = _split(args.user, fleet.file.domain)
-    await ask_any(fleet, RemoveUser(user=user, domain=domain), Done)
+    await ask_any(LocalPeers(fleet), RemoveUser(user=user, domain=domain), Done)
     output.result({"users": [{"user": user, "domain": domain, "state": "removed"}]})
     output.say(f"{user}@{domain} is removed, with all its bindings")
     return 0

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from chordial_node.boundary.control import Done, Get, Put, Remove, ValueAnswer
 from chordial_node.cli.asking import ask_any
-from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_verb
 from chordial_node.cli.output import Output, Value
+from chordial_node.cli.sources import add_source_options, open_peers
 from chordial_node.usage.open_service import resource_of_key
 
 MOST_BYTES = 64 * 1024
@@ -37,10 +37,10 @@ def add(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
         verb.add_argument(
             "--peer", default="", metavar="PEER", help="peer to ask, or HOST:PORT of its gRPC"
         )
+        add_source_options(verb)
 
 
 async def _put(args: argparse.Namespace, output: Output) -> int:
-    fleet = Fleet.load(args.state)
     value = _value_of(args)
     question = Put(
         key=args.key.encode(),
@@ -48,15 +48,16 @@ async def _put(args: argparse.Namespace, output: Output) -> int:
         lifetime_seconds=seconds_of(args.ttl),
         secret=args.secret.encode(),
     )
-    answer = await ask_any(fleet, question, ValueAnswer, args.peer)
+    async with open_peers(args) as peers:
+        answer = await ask_any(peers, question, ValueAnswer, args.peer)
     output.result(_shown(args.key, answer, value))
     output.say(f"stored {len(value)} bytes as {args.key}, {answer.copies} copies on disk")
     return 0
 
 
 async def _get(args: argparse.Namespace, output: Output) -> int:
-    fleet = Fleet.load(args.state)
-    answer = await ask_any(fleet, Get(key=args.key.encode()), ValueAnswer, args.peer)
+    async with open_peers(args) as peers:
+        answer = await ask_any(peers, Get(key=args.key.encode()), ValueAnswer, args.peer)
     output.result(_shown(args.key, answer, answer.value))
     if not answer.found:
         output.say(f"there is no value at {args.key}")
@@ -67,9 +68,9 @@ async def _get(args: argparse.Namespace, output: Output) -> int:
 
 
 async def _remove(args: argparse.Namespace, output: Output) -> int:
-    fleet = Fleet.load(args.state)
     question = Remove(key=args.key.encode(), secret=args.secret.encode())
-    await ask_any(fleet, question, Done, args.peer)
+    async with open_peers(args) as peers:
+        await ask_any(peers, question, Done, args.peer)
     gone = ValueAnswer(resource_of_key(question.key), found=False)
     output.result(_shown(args.key, gone, b""))
     output.say(f"{args.key} is removed")
