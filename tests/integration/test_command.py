@@ -101,10 +101,10 @@ def test_register_call_and_message_are_real_phones(shared_fleet: LocalFleet) -> 
 def test_check_looks_up_stores_and_calls_and_leaves_nothing(
     shared_fleet: LocalFleet, tmp_path: Path
 ) -> None:
-    known = json.loads((shared_fleet.state / "demo-users.json").read_text())
     users = []
-    for user in ("alice", "bob"):
-        (tmp_path / user).write_text(known[user] + "\n")
+    for user in ("frank", "grace"):
+        shared_fleet.command("users", "add", user, "--password-stdin", text=f"{user}-password\n")
+        (tmp_path / user).write_text(f"{user}-password\n")
         users += ["--user", f"{user}@chordial.test={tmp_path / user}"]
     peers = shared_fleet.command("status")["peers"]
     assert isinstance(peers, list)
