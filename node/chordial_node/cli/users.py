@@ -23,7 +23,7 @@ from chordial_node.cli.fleet import Fleet
 from chordial_node.cli.options import UsageError, add_common, add_verb
 from chordial_node.cli.output import Output
 from chordial_node.cli.phones import keep_demo_password
-from chordial_node.usage.credentials import make_credentials, seal_credentials
+from chordial_node.security.credentials import make_credentials, seal_credentials
 
 Act = Callable[[argparse.Namespace, Fleet, Output], Awaitable[int]]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 import msgspec
 
 from chordial_node.boundary.control import Done, SetUser
+from chordial_node.security.credentials import make_credentials, seal_credentials
 from chordial_node.simulation.agenda import MICROSECONDS, Draws, below, exponential_us
 from chordial_node.simulation.operations import Operation
 from chordial_node.simulation.phones import Outcome, Phone
 from chordial_node.simulation.population import DOMAIN, KEYS, Population
 from chordial_node.simulation.views import Views
 from chordial_node.simulation.workload import Workload
-from chordial_node.usage.credentials import make_credentials, seal_credentials
 
 REFUSED_AGAIN_SECONDS = 2.0
 

@@ -4,25 +4,17 @@ RFC 3261 §22, RFC 2617 §3.2, RFC 7616 and RFC 8760. It computes; who must prov
 counts and whose secret it is are decided elsewhere. Passwords are only ever turned into an HA1.
 """
 
-import hashlib
 import hmac
 import re
-from enum import Enum
 
 import msgspec
 
+from chordial_node.security.credentials import Algorithm, digest_hash, ha1
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.headers import AuthParams, parse_auth, quote
 
 _NONCE_COUNT = re.compile(rb"[0-9A-Fa-f]{1,8}")
 """Eight digits by the grammar; aiovoip and others count without leading zeros."""
-
-
-class Algorithm(Enum):
-    """The hash of a digest, by its name on the wire (RFC 8760 §2.1)."""
-
-    MD5 = "MD5"
-    SHA_256 = "SHA-256"
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -101,18 +93,13 @@ def of_realm(value: bytes, realm: bytes) -> AuthParams | None:
     return auth if auth.scheme == b"digest" and auth.params.get(b"realm") == realm else None
 
 
-def ha1(algorithm: Algorithm, username: bytes, realm: bytes, password: bytes) -> bytes:
-    """The hash that is stored instead of a password, in lower-case hexadecimal."""
-    return _hash(algorithm, username + b":" + realm + b":" + password)
-
-
 def response(credentials: Credentials, secret: bytes, method: bytes) -> bytes:
     """The response that fits an HA1, for the nonce, URI and count of the credentials."""
     algorithm = credentials.algorithm
-    ha2 = _hash(algorithm, method + b":" + credentials.uri)
+    ha2 = digest_hash(algorithm, method + b":" + credentials.uri)
     if credentials.qop is None:
-        return _hash(algorithm, b":".join((secret, credentials.nonce, ha2)))
-    return _hash(
+        return digest_hash(algorithm, b":".join((secret, credentials.nonce, ha2)))
+    return digest_hash(
         algorithm,
         b":".join(
             (
@@ -170,9 +157,3 @@ def _algorithm(name: bytes) -> Algorithm:
         if name.upper() == algorithm.value.encode():
             return algorithm
     raise RemoteProtocolError(400, "Unsupported Digest Algorithm")
-
-
-def _hash(algorithm: Algorithm, text: bytes) -> bytes:
-    if algorithm is Algorithm.MD5:
-        return hashlib.md5(text, usedforsecurity=False).hexdigest().encode()
-    return hashlib.sha256(text).hexdigest().encode()

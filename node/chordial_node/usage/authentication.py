@@ -13,6 +13,7 @@ from chordial_node.config import SipConfig
 from chordial_node.ids import NodeId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
+from chordial_node.security.credentials import Algorithm, make_credentials
 from chordial_node.security.derived_keys import KeyRing
 from chordial_node.sip import digest
 from chordial_node.sip.admission import ChallengeBudget
@@ -20,7 +21,7 @@ from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
 from chordial_node.sip.nonces import RANDOM_LENGTH, Nonces, NonceState
-from chordial_node.usage.credentials import CredentialStore, make_credentials
+from chordial_node.usage.credentials import CredentialStore
 from chordial_node.usage.domains import resource_of
 
 GUESSES_A_MINUTE = 10
@@ -58,7 +59,7 @@ class Authentication:
         self._boot = boot
         self._credentials = credentials
         self._realm = config.domain.encode()
-        self._algorithms = tuple(digest.Algorithm(name) for name in config.digest)
+        self._algorithms = tuple(Algorithm(name) for name in config.digest)
         self._lifetime = 2.0 * config.max_expires_seconds
         self._nonces_of: tuple[int, Nonces] | None = None
         self._unanswered = ChallengeBudget()

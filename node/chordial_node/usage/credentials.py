@@ -8,10 +8,8 @@ must prove what is decided in `authentication.py`, never here.
 from collections.abc import Awaitable
 from typing import Protocol
 
-import msgspec
-
 from chordial_node.boundary.events import Address
-from chordial_node.ids import NodeId, ResourceId, resource_id_of
+from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
 from chordial_node.overlay.kinds import KINDS, KindId
@@ -22,9 +20,9 @@ from chordial_node.overlay.messages import (
     KindData,
     StoreAnswer,
 )
+from chordial_node.security.credentials import Credentials, open_credentials
 from chordial_node.security.derived_keys import KeyRing
-from chordial_node.security.sealing import SealError, open_seal, seal
-from chordial_node.sip.digest import Algorithm, ha1
+from chordial_node.security.sealing import SealError
 
 CACHE_SECONDS = 30.0
 _MOST_CACHED = 50_000
@@ -68,57 +66,6 @@ class Overlay(Protocol):
 
     def doubt(self, node: NodeId, reason: str) -> None:
         """Tell the failure detector that a peer did not answer in time."""
-
-
-class Credentials(msgspec.Struct, frozen=True, array_like=True):
-    """The digest hashes (HA1) of one user; phones send `user` or `user@domain` as their name."""
-
-    user: str
-    domain: str
-    md5: bytes
-    """MD5 of `user:realm:password`, 32 hexadecimal digits (RFC 7616 §3.4.2)."""
-    md5_full: bytes
-    """The same of `user@domain:realm:password`."""
-    sha256: bytes
-    sha256_full: bytes
-
-    def __repr__(self) -> str:
-        return f"Credentials({self.user}@{self.domain})"
-
-    def ha1(self, algorithm: Algorithm, full: bool) -> bytes:
-        """Return the hash for MD5 or SHA-256, and for the long form of the name or the short."""
-        if algorithm is Algorithm.SHA_256:
-            return self.sha256_full if full else self.sha256
-        return self.md5_full if full else self.md5
-
-
-def make_credentials(user: str, domain: str, password: str) -> Credentials:
-    """Return the hashes of a user's password; the realm is the domain."""
-    names = (user.encode(), f"{user}@{domain}".encode())
-    realm, secret = domain.encode(), password.encode()
-    md5 = [ha1(Algorithm.MD5, name, realm, secret) for name in names]
-    sha256 = [ha1(Algorithm.SHA_256, name, realm, secret) for name in names]
-    return Credentials(user, domain, md5[0], md5[1], sha256[0], sha256[1])
-
-
-def resource_of_user(user: str, domain: str) -> ResourceId:
-    """Return the Resource-ID under which a user's credentials and registrations lie."""
-    return resource_id_of(f"sip:{user.lower()}@{domain.lower()}".encode())
-
-
-def seal_credentials(keys: KeyRing, credentials: Credentials, nonce: bytes) -> bytes:
-    """Return credentials sealed for enrolled peers, with twelve fresh random bytes."""
-    resource = resource_of_user(credentials.user, credentials.domain)
-    return seal(keys, resource, msgspec.msgpack.encode(credentials), nonce)
-
-
-def open_credentials(keys: KeyRing, resource: ResourceId, sealed: bytes) -> Credentials:
-    """Return sealed credentials; SealError says why they cannot be read."""
-    content = open_seal(keys, resource, sealed)
-    try:
-        return msgspec.msgpack.decode(content, type=Credentials)
-    except msgspec.MsgspecError as error:
-        raise SealError(f"what is sealed is no credentials: {error}") from error
 
 
 def credentials_entry(sealed: bytes, now_ms: int, acceptor: NodeId) -> Entry:

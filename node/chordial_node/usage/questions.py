@@ -38,17 +38,13 @@ from chordial_node.overlay.messages import (
     KindData,
 )
 from chordial_node.overlay.peer import Peer
+from chordial_node.security.credentials import open_credentials, resource_of_user
 from chordial_node.security.derived_keys import KeyRing
 from chordial_node.security.sealing import SealError
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.uri import parse_sip_uri
 from chordial_node.usage.bindings import Bindings
-from chordial_node.usage.credentials import (
-    CredentialStore,
-    credentials_entry,
-    open_credentials,
-    resource_of_user,
-)
+from chordial_node.usage.credentials import CredentialStore, credentials_entry
 from chordial_node.usage.domains import Domains, resource_of
 from chordial_node.usage.forced_traces import ForcedTraces
 from chordial_node.usage.location import Location

@@ -2,15 +2,8 @@
 
 import pytest
 
-from chordial_node.sip.digest import (
-    Algorithm,
-    answer,
-    challenge,
-    ha1,
-    of_realm,
-    read_credentials,
-    verify,
-)
+from chordial_node.security.credentials import Algorithm, ha1
+from chordial_node.sip.digest import answer, challenge, of_realm, read_credentials, verify
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.headers import parse_auth
 

@@ -2,14 +2,8 @@
 
 import pytest
 
-from chordial_node.sip.digest import (
-    Algorithm,
-    challenge,
-    ha1,
-    read_credentials,
-    response,
-    verify,
-)
+from chordial_node.security.credentials import Algorithm, ha1
+from chordial_node.sip.digest import challenge, read_credentials, response, verify
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.headers import parse_auth
 

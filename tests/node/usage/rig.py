@@ -43,16 +43,12 @@ from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.kinds import KindId
 from chordial_node.overlay.messages import KindData
 from chordial_node.overlay.peer import Peer
+from chordial_node.security.credentials import make_credentials, resource_of_user, seal_credentials
 from chordial_node.security.derived_keys import KeyRing, OverlayKey
 from chordial_node.sip.flows import Flows
 from chordial_node.sip.message import Message
 from chordial_node.sip.transactions import Transactions
-from chordial_node.usage.credentials import (
-    credentials_entry,
-    make_credentials,
-    resource_of_user,
-    seal_credentials,
-)
+from chordial_node.usage.credentials import credentials_entry
 from chordial_node.usage.server import Server
 from tests.node.usage.phone import Phone
 from tests.node.usage.ring import FakePeer, SharedRing

@@ -4,18 +4,17 @@ import pytest
 
 from chordial_node.overlay.kinds import KindId
 from chordial_node.overlay.messages import KindData
-from chordial_node.security.derived_keys import KeyRing, OverlayKey
-from chordial_node.security.sealing import SealError
-from chordial_node.sip.digest import Algorithm, ha1
-from chordial_node.usage.credentials import (
-    CACHE_SECONDS,
-    CredentialStore,
-    credentials_entry,
+from chordial_node.security.credentials import (
+    Algorithm,
+    ha1,
     make_credentials,
     open_credentials,
     resource_of_user,
     seal_credentials,
 )
+from chordial_node.security.derived_keys import KeyRing, OverlayKey
+from chordial_node.security.sealing import SealError
+from chordial_node.usage.credentials import CACHE_SECONDS, CredentialStore, credentials_entry
 from tests.node.usage.solo import Solo
 
 KEYS = KeyRing("test", (OverlayKey(1, bytes(32)),))

@@ -21,7 +21,7 @@ from chordial_node.boundary.control import (
 )
 from chordial_node.boundary.effects import Answered
 from chordial_node.overlay.kinds import KindId
-from chordial_node.usage.credentials import make_credentials, resource_of_user, seal_credentials
+from chordial_node.security.credentials import make_credentials, resource_of_user, seal_credentials
 from tests.node.usage.phone import Phone
 from tests.node.usage.rig import DOMAIN, KEYS, Wire
 

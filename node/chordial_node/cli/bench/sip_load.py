@@ -25,7 +25,7 @@ from chordial_node.cli.bench.own_fleet import DOMAIN, HOST, BenchFleet
 from chordial_node.cli.fleet import Fleet, FleetError
 from chordial_node.cli.processes import end_processes
 from chordial_node.client import PeerClient
-from chordial_node.usage.credentials import make_credentials, seal_credentials
+from chordial_node.security.credentials import make_credentials, seal_credentials
 
 INSTALL = "SIPp, which register and call need, is not here: apt-get install sip-tester"
 MOST_IN_FLIGHT = 48
