@@ -34,6 +34,7 @@ ITEMS = {
 ONE_OF = {
     "operator.image.pullPolicy": ["Always", "IfNotPresent", "Never"],
     "node.image.pullPolicy": ["Always", "IfNotPresent", "Never"],
+    "tests.transport": ["udp", "tcp"],
     "operator.logLevel": ["debug", "info", "warning", "error"],
 }
 PATTERNS = {
