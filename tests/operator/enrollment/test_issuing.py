@@ -80,8 +80,8 @@ def test_broken_files_of_the_admin_are_made_anew(broken: str) -> None:
 
 
 def test_the_admins_files_follow_the_authority_that_signs() -> None:
-    first, other = admin({}), made(4)
-    switched, secrets = open_authority(made(4))
+    first, other = admin({}), made()
+    switched, secrets = open_authority(other)
     after = admin_files(switched, secrets, first, now=NOW, draw=seeded(3))
     assert after[CA_FILE] == other.current.certificate
     assert Trust(OVERLAY, switched.roots).identity_of(after[ADMIN_FILE], NOW).role is Role.ADMIN
