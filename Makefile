@@ -8,17 +8,19 @@ PROTOS := $(wildcard node/chordial_node/wire/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test check format bench docs lock proto clean
-.PHONY: cluster-parts
+.PHONY: cluster-parts cluster-up cluster-down test-cluster
 
 help:
 	@echo 'make up     start a ring of five peers, place a call through it (ARGS=--once ends there)'
 	@echo 'make down   stop a ring that was started with ARGS=--detach'
 	@echo 'make test   run every test (ARGS="-k name" for some)'
-	@echo 'make cluster-parts  build what a test cluster of Kubernetes is made of (once, 6 minutes)'
 	@echo 'make check  format, lint, types, import contracts, house rules'
 	@echo 'make format put the code into the form that check asks for'
 	@echo 'make bench  measure a ring (ARGS="lookup --peers 8" for one measurement)'
 	@echo 'make docs   write the pages made from tests and source; make proto: generate code'
+	@echo 'make test-cluster   run the tests that need Kubernetes, on three nodes of this machine'
+	@echo 'make cluster-parts  build what such a cluster is made of (once, 6 to 10 minutes)'
+	@echo 'make cluster-up     keep one running while working (cluster-down ends it)'
 	@echo 'make lock   choose versions again; make clean: forget it all'
 
 up: .venv
@@ -32,6 +34,15 @@ test: .venv
 
 cluster-parts: .venv
 	@$(BIN)/python -m tests.cluster.harness parts
+
+cluster-up: .venv
+	@$(BIN)/python -m tests.cluster.harness up
+
+cluster-down: .venv
+	@$(BIN)/python -m tests.cluster.harness down
+
+test-cluster: .venv cluster-parts
+	@$(BIN)/python -m pytest tests/cluster -m cluster --timeout=900 $(ARGS)
 
 check: .venv
 	$(BIN)/ruff format --check .
@@ -79,7 +90,11 @@ lock:
 	build/lock/bin/uv pip compile --quiet pyproject.toml --extra node --extra operator --extra dev --upgrade --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --output-file requirements.lock
-	@! grep -n '://' requirements.lock
+	for image in node operator; do \
+	  build/lock/bin/uv pip compile --quiet pyproject.toml --extra $$image --constraint requirements.lock \
+	    --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --output-file $$image/requirements.lock || exit 1; done
+	@! grep -n '://' requirements.lock node/requirements.lock operator/requirements.lock
 
 docs: .venv
 	$(BIN)/python -m tests.conformance_page

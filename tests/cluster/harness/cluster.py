@@ -69,6 +69,13 @@ class Cluster:
         for archive in archives:
             for worker in self.workers:
                 worker.import_image(archive)
+        for product in images.PRODUCTS:
+            self._name_by_digest(images.name_of(product))
+
+    def name_image(self, image: str, also: str) -> None:
+        """Give an image another name on every node."""
+        for worker in self.workers:
+            worker.name_image(image, also)
 
     def load_products(self, tell: Tell) -> None:
         """Build what has changed of the product's images and import it on every node."""
@@ -101,6 +108,12 @@ class Cluster:
         while True:
             storage.recycle(self.kubectl, self.workers)
             time.sleep(1.0)  # the API was gone: ask again
+
+    def _name_by_digest(self, image: str) -> None:
+        """Let pods name an image by its digest, as one from a registry could be."""
+        repository, _, _ = image.rpartition(":")
+        for worker in self.workers:
+            worker.name_image(image, f"{repository}@{worker.digest_of(image)}")
 
     def _apply(self, objects: list[Json]) -> None:
         self.kubectl.apply(*objects)

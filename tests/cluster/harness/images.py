@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SUITE = "bookworm"
 BASE = f"localhost/chordial/base:{SUITE}"
 TAG = "dev"
+PRODUCTS = ("node", "operator")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 """Mounted while building: where a proxy re-signs TLS, the base does not know its authority."""
 PACKAGES = "python3,python3-venv,ca-certificates"
@@ -38,12 +39,8 @@ def archive_of(product: str) -> Path:
 
 
 def build_all(tell: Tell) -> list[Path]:
-    """Build the pause image and each product image that has a Dockerfile; return the archives."""
-    archives = [build_pause()]
-    for product in ("node", "operator"):
-        if (ROOT / product / "Dockerfile").exists():
-            archives.append(build_product(product, tell))
-    return archives
+    """Build the pause image and the product's; return the archives."""
+    return [build_pause(), *(build_product(product, tell) for product in PRODUCTS)]
 
 
 def build_pause() -> Path:
@@ -112,8 +109,15 @@ def slim(root: Path) -> None:
 
 def sources(product: str) -> list[Path]:
     """The files of the checkout that go into a product's image."""
-    package = ROOT / product / f"chordial_{product}"
-    found = [p for p in sorted(package.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    packages = [ROOT / "node" / "chordial_node"]
+    if product == "operator":
+        packages.append(ROOT / "operator" / "chordial_operator")
+    found = [
+        path
+        for package in packages
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
     return [*found, ROOT / product / "Dockerfile", ROOT / product / "requirements.lock"]
 
 
@@ -168,7 +172,7 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
 
 
 def _run(command: Sequence[str | Path]) -> str:
-    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
+    environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )

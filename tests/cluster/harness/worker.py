@@ -111,6 +111,15 @@ class Worker:
         """Load an archive of images into the node's engine."""
         self.engine("images", "import", str(archive), timeout=IMPORT_SECONDS)
 
+    def digest_of(self, image: str) -> str:
+        """The digest of an image that the node has."""
+        lines = [line.split() for line in self.engine("images", "ls").splitlines()]
+        return next(words[2] for words in lines if words and words[0] == image)
+
+    def name_image(self, image: str, also: str) -> None:
+        """Give an image of the node another name, a tag or a digest."""
+        self.engine("images", "tag", "--force", image, also)
+
     def engine(self, *arguments: str, timeout: float = 60.0) -> str:
         """Run `ctr` on the node's engine and return what it wrote."""
         done = subprocess.run(

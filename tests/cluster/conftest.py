@@ -1,0 +1,62 @@
+"""The cluster that these tests share, and why they do not run unless asked.
+
+A test marked `cluster` needs three nodes of Kubernetes, root, and minutes: `make test` leaves it
+out, `make test-cluster` runs it. One that runs already (`make cluster-up`) is used and left
+running, with the images of what is in the checkout now.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.harness import parts
+from tests.cluster.harness.cluster import Cluster
+
+LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the cluster's tests out of a run that did not ask for them by `-m cluster`."""
+    if "cluster" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("cluster")]
+    config.stash[LEFT_OUT] = len(left_out)
+    if left_out:
+        items[:] = [item for item in items if not item.get_closest_marker("cluster")]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    count = config.stash.get(LEFT_OUT, 0)
+    return [f"{count} tests need a cluster: make test-cluster"] if count else []
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The three-node cluster with the product's images loaded."""
+    absent = [path.name for path in parts.missing()] + parts.missing_packages()
+    if absent or os.geteuid():
+        reason = "a cluster needs root"
+        if absent:
+            packages = " ".join(parts.missing_packages())
+            install = f"apt-get install {packages}; " if packages else ""
+            reason = f"{absent[0]} is not here: {install}make cluster-parts"
+        if os.environ.get("CHORDIAL_REQUIRE_ALL") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    cluster = Cluster()
+    if cluster.is_running():
+        cluster.load_products(_tell)
+        yield cluster
+        return
+    try:
+        cluster.start(_tell)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
