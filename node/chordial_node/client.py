@@ -23,7 +23,8 @@ from chordial_node.wire.control_codec import (
 )
 
 ANSWER_SECONDS = 10.0
-DRAIN_SECONDS = 120.0
+DRAIN_SECONDS = 780.0
+"""A drain of ten minutes, and its last steps."""
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

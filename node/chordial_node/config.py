@@ -6,7 +6,7 @@ problems are reported together, each with the field's name and what to do.
 
 from enum import Enum
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,11 @@ Host = str
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+
+
+SHORT_EXPIRES_SECONDS = 60
+LAST_STEPS_SECONDS = 60.0
+"""Beyond time-out and one short registration, for what a drain does besides waiting."""
 
 
 class ConfigError(ValueError):
@@ -79,7 +84,10 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_timeout_seconds: Positive = 3.0
     """overlay-reliability-timer (RFC 6940 §6.2.1): a request is given up after five of them."""
     drain_timeout_seconds: Positive = 60.0
-    """A leave is over after this long, handed over or not."""
+    """A drain waits no longer than this for calls and for phones that only this peer reaches."""
+    stops_as: Literal["quick", "restart", "leave"] = "quick"
+    """What a SIGTERM means. quick: end at once, the range is kept. restart: move phones and wait
+    for calls first. leave: hand the range over as well, for a peer whose disk goes with it."""
     max_entries: Count = 500_000
     """Stored entries, copies and markers included; a new key beyond is answered Busy."""
 
@@ -149,6 +157,12 @@ class SipConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ring_timeout_seconds: Positive = 180.0
     """Timer C (RFC 3261 §16.6): an INVITE branch that only rings is cancelled after it."""
 
+    @property
+    def short_expires_seconds(self) -> int:
+        """What a draining peer grants at most: so soon its phones come again, elsewhere."""
+        shortest = min(self.min_expires_seconds, self.max_expires_seconds)
+        return max(shortest, min(SHORT_EXPIRES_SECONDS, self.max_expires_seconds))
+
 
 class IdentityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Files that say who this peer is; PEM, but for the keys."""
@@ -195,6 +209,12 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def parse(text: str | bytes) -> NodeConfig:
+    @property
+    def longest_drain_seconds(self) -> float:
+        """How long an end may take in all (`fleet.md` 2.1): who waits for it waits so long."""
+        wait = self.overlay.drain_timeout_seconds + self.sip.short_expires_seconds
+        return wait + LAST_STEPS_SECONDS
+
     """Return the configuration of a JSON text; ConfigError names every problem."""
     try:
         config = msgspec.json.decode(text, type=NodeConfig)

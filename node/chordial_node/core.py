@@ -117,6 +117,7 @@ class Core:
             bundle_hash=self._identity.bundle_hash,
             membership_digest=peer.table.live_digest(),
             copies_missing=storage.copies_missing,
+            phones_waiting=server.phones_waiting,
         )
 
     def _table(self) -> dict[type[Event], Taker]:

@@ -68,7 +68,7 @@ PERFORMERS: tuple[type[Effect], ...] = (
 """Each effect that somebody here performs; notices are observed instead."""
 
 STOP_MARGIN_SECONDS = 5.0
-"""Beyond the drain time-out: a core that has not stopped by then is not waited for."""
+"""Beyond the longest drain: a core that has not stopped by then is not waited for."""
 
 
 class StartError(Exception):
@@ -103,13 +103,39 @@ class Node:
         """Ask this peer from inside its own process; the answer may be Refused."""
         return await self._desk.ask(question)
 
-    def stop(self, *, leave: bool) -> None:
-        """Ask the core to stop; `wait` returns when it has."""
+    @property
+    def bundle_hash(self) -> str:
+        """What this peer believes at present, as rotations count it; empty before the start."""
+        return self._taken.bundle_hash
+
+    def renew(self) -> None:
+        """Take up the certificate, authorities and keys that lie in the same files now.
+
+        Connections that are open go on; ConfigError tells why nothing was taken up.
+        """
+        now, present = time.time(), self._identity
+        renewed = read_identity(self.config.identity, self.config.overlay.name, now)
+        if present is None or renewed.node != present.node:
+            raise ConfigError("the renewed certificate is not this peer's")
+        present.trust.take(renewed.trust)
+        present.keys.take(renewed.keys)
+        for renew in self._renewers:
+            renew(renewed)
+        self._take(renewed)
+        self.log.line("info", "certificate renewed", seconds_left=int(renewed.not_after - now))
+
+    def terminate(self) -> None:
+        """End as `overlay.stops_as` wants it; a drain that runs already goes on to its end."""
+        how = self.config.overlay.stops_as
+        self.stop(leave=how == "leave", restart=how == "restart")
+
+    def stop(self, *, leave: bool, restart: bool = False) -> None:
+        """Ask the core to stop, at once or after a drain; `wait` returns when it has."""
         if self._driver is None:
             self._on_stopped(Stopped("it was stopped before it had started"))
             return
-        self._driver.tell(StopAsked(leave))
-        patience = self.config.overlay.drain_timeout_seconds + STOP_MARGIN_SECONDS
+        self._driver.tell(StopAsked(leave, restart))
+        patience = self.config.longest_drain_seconds + STOP_MARGIN_SECONDS
         late = Stopped(f"it did not stop within {patience:g} s", failed=True)
         asyncio.get_running_loop().call_later(patience, self._on_stopped, late)
 

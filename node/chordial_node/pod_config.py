@@ -234,6 +234,7 @@ def node_config(
             copies=pod.copies,
             successors=pod.successors,
             drain_timeout_seconds=pod.drain_timeout_seconds,
+            stops_as=pod.stops_as,
         ),
         sip=SipConfig(
             domain=pod.domain,

@@ -47,6 +47,8 @@ LINES: Mapping[type[Notice], tuple[int, str]] = {
     notices.CallRouted: (_D, "call routed"),
     notices.CallAnswered: (_D, "call answered"),
     notices.CallEnded: (_D, "call ended"),
+    notices.DrainTimedOut: (_W, "drain timed out"),
+    notices.PhonesMoving: (_I, "phones moving"),
     notices.FlowDied: (_D, "flow died"),
     notices.Ready: (_I, "readiness changed"),
 }

@@ -86,6 +86,8 @@ class StatusAnswer(Answer, frozen=True):
     """Of everyone held alive and their lives: peers that agree tell the same one."""
     copies_missing: int = 0
     """Of the entries of the own range, against what so many peers can hold."""
+    phones_waiting: int = 0
+    """Phones that only this edge reaches, and whose registration outlasts a drain's short ones."""
 
 
 class AskTrace(Question, frozen=True):
@@ -194,13 +196,17 @@ class UsersAnswer(Answer, frozen=True):
 
 
 class Drain(Question, frozen=True):
-    """Leave the overlay with acknowledged handover, then end the process."""
+    """Move phones and calls away, hand over, leave the overlay, then end the process."""
+
+    restart: bool = False
+    """Do not leave: the range stays on the disk, for this peer's next life."""
 
 
 class DrainAnswer(Answer, frozen=True):
-    """The peer has left; everything it held is acknowledged by others."""
+    """The peer has ended its service; what it held is acknowledged by others, or kept on disk."""
 
     ranges_handed_over: int
+    """Entries that others hold now; 0 where the range was kept."""
     seconds: float
 
 

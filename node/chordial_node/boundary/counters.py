@@ -33,6 +33,7 @@ class Counters:
         "sip_challenges",
         "sip_refused",
         "sip_requests",
+        "sip_requests_held",
         "sip_responses",
         "sip_retransmissions_received",
         "sip_retransmissions_sent",
@@ -96,6 +97,8 @@ class Counters:
     """SIP requests refused with a status of 400 or more."""
     sip_requests: int
     """SIP requests received."""
+    sip_requests_held: int
+    """SIP requests that waited for a phone whose edge ends to register elsewhere."""
     sip_responses: int
     """SIP responses received."""
     sip_retransmissions_received: int

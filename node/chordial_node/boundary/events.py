@@ -181,7 +181,9 @@ class Asked(Event, frozen=True):
 
 
 class StopAsked(Event, frozen=True):
-    """The process is to end; `Stopped` is owed, and comes within the drain time-out."""
+    """The process is to end; `Stopped` is owed: at once, unless a drain is wished."""
 
     leave: bool
-    """Leave the overlay with acknowledged handover, or only restart and keep the range."""
+    """Drain, hand the range over and leave; otherwise the range is kept."""
+    restart: bool = False
+    """Drain, but keep the range."""

@@ -204,6 +204,19 @@ class CallEnded(Notice, frozen=True):
     seconds: float
 
 
+class DrainTimedOut(Notice, frozen=True):
+    """A drain goes on at its time-out, although calls run or phones have not come again."""
+
+    calls: int
+    phones: int
+
+
+class PhonesMoving(Notice, frozen=True):
+    """This edge ends within a short registration; so many phones are known to move."""
+
+    phones: int
+
+
 class FlowDied(Notice, frozen=True):
     """A phone's flow is dead: its connection ended, or it missed three keepalives."""
 

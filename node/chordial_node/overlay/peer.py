@@ -108,6 +108,19 @@ class Peer:
         self.storage.start(records)
         self.ring.start(dict(records))
 
+    def announce_end(self, *, leave: bool) -> None:
+        """Tell everybody that this peer is about to end; one that leaves gets no more copies."""
+        self.ring.announce_end(can_store=not leave)
+
+    @property
+    def has_heirs(self) -> bool:
+        """Tell whether anybody lives who is not about to end as well."""
+        return self.table.has_lasting()
+
+    async def prepare_leave(self, seconds: float) -> bool:
+        """Have others hold everything that is held here, while Stores still come in."""
+        return await self.storage.prepare_handover(seconds)
+
     async def leave(self) -> int:
         """Hand over what is held, then leave the ring; return how many entries were handed over."""
         entries = await self.storage.hand_over()

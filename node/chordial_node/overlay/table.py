@@ -91,6 +91,11 @@ class Table:
         """Keep the larger (incarnation, rank) and tell whether that changed anything."""
         node = record.node_id
         member = self._members.get(node)
+    def has_lasting(self) -> bool:
+        """Tell whether another peer lives that is not about to end."""
+        members = self._members
+        return any(node != self.own and not members[node].record.is_ending for node in self._live)
+
         if member is None:
             self._members[node] = Member(record, now)
         else:

@@ -104,6 +104,10 @@ class Connections:
         """Return the connection of a listener with an address."""
         return self._by_address.get((listener, remote))
 
+    def of_phones(self) -> list[Flow]:
+        """Return all connections at whose other end no peer is proven."""
+        return [flow for flow in self._by_number.values() if flow.node is None]
+
     def find_peer(self, node: NodeId) -> Flow | None:
         """Return the connection with a peer: of two open ones that of the lower Node-ID's dial."""
         flows = self._by_node.get(node)

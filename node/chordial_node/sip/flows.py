@@ -149,6 +149,10 @@ class Flows:
             self._kernel.emit(CloseFlow(flow.connection))
         self._lose(flow, reason)
 
+    def phone_connections(self) -> list[Flow]:
+        """Return the live connections that are not between peers."""
+        return self._connections.of_phones()
+
     def sent_by(self, flow: Flow) -> bytes:
         """Return our host and port as the other side of a flow knows them."""
         return self._sent_by[flow.listener]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from chordial_node.boundary.events import Address
+from chordial_node.config import Transport
 from chordial_node.ids import NodeId
 from chordial_node.overlay.kinds import precedence_of
 from chordial_node.overlay.messages import Entry
@@ -49,6 +50,13 @@ class Registration(msgspec.Struct, frozen=True, array_like=True):
     cseq: int
     granted: int
     """Seconds."""
+    moving: bool = False
+    """Its edge is about to end: the phone will register elsewhere within a short time."""
+
+    @property
+    def is_by_flow(self) -> bool:
+        """Tell whether only the edge that accepted it can be counted on to reach the phone."""
+        return self.reach == FLOW or self.transport != Transport.UDP.value
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -85,6 +93,8 @@ class Change(msgspec.Struct, frozen=True):
     registration: Registration | None
     call_id: bytes
     cseq: int
+    ends_ms: int = 0
+    """When it ends; 0: as long after its storing as was granted."""
 
 
 Decide = Callable[[Bindings], list[Change]]

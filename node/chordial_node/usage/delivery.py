@@ -14,12 +14,14 @@ from chordial_node.boundary.events import Address
 from chordial_node.config import ListenerConfig, Transport
 from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.tracing import Trace
+from chordial_node.overlay.errors import OverlayError
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.flows import Flow, Flows
 from chordial_node.sip.tokens import NO_DEVICE, DeviceToken, SideToken
 from chordial_node.sip.uri import SipUri, parse_uri
 from chordial_node.usage.bindings import DIRECT, Binding, Bindings
 from chordial_node.usage.credentials import Overlay
+from chordial_node.usage.holding import Holding
 from chordial_node.usage.location import Location
 from chordial_node.usage.sides import Sides, Way, contact_address, transport_of
 
@@ -42,6 +44,7 @@ class Delivery:
         flows: Flows,
         location: Location,
         sides: Sides,
+        holding: Holding,
     ) -> None:
         """Hold what a way is made of."""
         self._own = own
@@ -51,19 +54,31 @@ class Delivery:
         self._flows = flows
         self._location = location
         self._sides = sides
+        self._holding = holding
+        self.is_ending = False
+        """This edge is about to end: a phone's newer binding goes before its old flow here."""
 
     # what is known --------------------------------------------------------------------------------
 
     def levels(
-        self, resource: ResourceId, found: Bindings, *, only_tls: bool, not_to: Flow | None
+        self,
+        resource: ResourceId,
+        found: Bindings,
+        *,
+        only_tls: bool,
+        not_to: Flow | None,
+        with_moving: bool = False,
     ) -> list[list[list[Way]]]:
         """Return the ways to an AOR: levels by q, in them devices, to each its ways.
 
         `not_to` is the flow that a request to one's own AOR came up: it never goes down again.
+        Bindings whose edge ends are left out, unless that is all there is to try.
         """
         groups: dict[tuple[int, bytes], list[Way]] = {}
         for binding in reversed(found.live):
             registration = binding.registration
+            if registration.moving and not with_moving:
+                continue
             if only_tls and registration.transport != Transport.TLS.value:
                 continue
             way = self.way_to(resource, binding)
@@ -91,6 +106,10 @@ class Delivery:
             return self._overlay.is_dead(registration.edge) and registration.reach != DIRECT
         return self.way_to(resource, binding) is None
 
+    def is_held_here(self, resource: ResourceId, binding: Binding) -> bool:
+        """Tell whether the flow of a binding that this edge accepted is alive."""
+        return self._here(resource, binding) is not None
+
     def to_peer(self, node: NodeId) -> Way | None:
         """Return the way to another peer, for a request whose Route goes on from there."""
         address = self._overlay.sip_address(node)
@@ -104,12 +123,14 @@ class Delivery:
         """Return the way to the phone side of a call, or None."""
         is_own = self._sides.node_of(side) == self._own
         flow = self._flow_of(side) if is_own else None
+        if flow is not None and self.is_ending:
+            return await self._newer(side, trace) or Way(flow, side=side)
         if flow is not None and not self._has_moved(side, flow):
             return Way(flow, side=side)
         if side.device != NO_DEVICE:
             if (way := self._held(side.resource, side.device)) is not None:
                 return way
-            found = (await self._location.find(side.resource, trace)).get(side.device)
+            found = await self._present(side.resource, side.device, trace)
             if found is not None:
                 return _unchanged(self.way_to(side.resource, found))
         # It never registered: a peer that stands in has nothing but its address.
@@ -129,6 +150,36 @@ class Delivery:
         if found.registration.edge == asked_by:
             return _unchanged(self._direct(token.resource, found))
         return _unchanged(self.way_to(token.resource, found))
+
+    async def _present(
+        self, resource: ResourceId, device: bytes, trace: Trace | None
+    ) -> Binding | None:
+        """The binding of a device; that of one whose edge has gone already is waited for."""
+        found = await self._location.find(resource, trace)
+        if self._is_between(found, device):
+            found = await self._holding.wait(
+                resource, found, lambda now: not self._is_between(now, device), trace
+            )
+        return found.get(device)
+
+    def _is_between(self, found: Bindings, device: bytes) -> bool:
+        """Tell whether a device has lost its edge, and has not come to its next one yet."""
+        binding = found.get(device)
+        if binding is None or not binding.registration.moving:
+            return False
+        return not self._overlay.is_alive(binding.registration.edge)
+
+    async def _newer(self, side: SideToken, trace: Trace | None) -> Way | None:
+        """The way to a phone that has registered at another peer since; that fails quietly."""
+        if side.device == NO_DEVICE:
+            return None
+        try:
+            found = (await self._location.find(side.resource, trace)).get(side.device)
+        except OverlayError:
+            return None
+        if found is None or found.registration.edge == self._own:
+            return None
+        return _unchanged(self.way_to(side.resource, found))
 
     def _has_moved(self, side: SideToken, flow: Flow) -> bool:
         """Tell whether a phone's datagrams come from elsewhere by now: its NAT has rebound."""

@@ -1,22 +1,74 @@
-"""The end of this peer: a restart that keeps its range, or a leave with acknowledged handover.
+"""The end of this peer: phones and calls moved away, the range kept for a restart or handed over.
 
-sip.md 6 and design.md, "Relays and media". A draining peer serves on, grants short registrations
-and stays ready until its last step: no phone is sent away by a 503 or a redirect. What leaving
-means for ring and storage is theirs; here is the order of steps, and their bound in time.
+fleet.md H1, H19 and 2.3, sip.md 6. A draining peer serves on, grants short registrations and stays
+ready until its last steps: no phone is sent away by a 503 or a redirect. Here is the order of
+steps, and their bounds in time; what moving, handing over and leaving mean is their modules'.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Protocol
 
 from chordial_node.boundary.control import DrainAnswer, Refused
 from chordial_node.boundary.effects import Answered, Stopped
-from chordial_node.boundary.notices import StateChanged
+from chordial_node.boundary.notices import DrainTimedOut, PhonesMoving, RangeDegraded, StateChanged
 from chordial_node.kernel.kernel import Kernel
+from chordial_node.kernel.procedures import Reply
 from chordial_node.overlay.errors import OverlayError
+from chordial_node.sip.flow import Flow
 from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.location import within
 
+_TELL_SECONDS = 0.5
+"""Everybody knows by then that this peer ends, and it knows who else does."""
 _LOOK_SECONDS = 0.25
-_LEAVE_SHARE = 0.5
+_LOOK_AT_PHONES_SECONDS = 1.0
+_HAND_OVER_SECONDS = 10.0
+"""At least so long is tried to hand over, however late it is."""
+_MARK_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
+"""Connections are closed spread over so long: their phones come again somewhere all at once."""
+_CLOSE_STEPS = 50
+_LEAVE_SECONDS = 20.0
+
+
+class Departing(Protocol):
+    """What a drain needs of the overlay."""
+
+    def announce_end(self, *, leave: bool) -> None:
+        """Tell everybody that this peer is about to end."""
+
+    @property
+    def has_heirs(self) -> bool:
+        """Tell whether anybody lives who is not about to end as well."""
+
+    async def prepare_leave(self, seconds: float) -> bool:
+        """Have others hold everything that is held here, while Stores still come in."""
+
+    async def leave(self) -> int:
+        """Hand over what is held, then leave; return how many entries were handed over."""
+
+
+class Phones(Protocol):
+    """What a drain needs to know of phones that only this edge reaches."""
+
+    short_seconds: int
+
+    @property
+    def waiting(self) -> int:
+        """How many would miss it for long if this edge ended now."""
+
+    async def mark(self) -> int:
+        """Tell their callers that they move; return how many they are."""
+
+
+class Closing(Protocol):
+    """What a drain needs of the flows."""
+
+    def phone_connections(self) -> list[Flow]:
+        """Return the connections that are not between peers."""
+
+    def close(self, flow: Flow, reason: str) -> None:
+        """End a flow."""
 
 
 class Drain:
@@ -26,61 +78,143 @@ class Drain:
         self,
         kernel: Kernel,
         dialogs: Dialogs,
-        leave: Callable[[], Awaitable[int]],
+        overlay: Departing,
+        phones: Phones,
+        flows: Closing,
         timeout: float,
     ) -> None:
-        """Hold what is waited for; `leave` hands over and tells how many ranges it was."""
+        """Hold what is waited for, and told."""
         self._kernel = kernel
         self._dialogs = dialogs
-        self._leave = leave
+        self._overlay = overlay
+        self._phones = phones
+        self._flows = flows
         self._timeout = timeout
-        self._waiting: list[int] = []
+        self._asked: list[int] = []
+        self._started = 0.0
+        self._leaves = False
+        self._is_unready = False
         self.has_stopped = False
         self.is_draining = False
-        """From now on registrations are granted for a minute."""
+        """From now on registrations are granted for a short time."""
         self.last_step: Callable[[str], None] = lambda reason: None
-        """Called when the peer goes unready, just before it ends."""
+        """Called when the peer goes unready, in its last steps."""
 
-    def stop(self, leave: bool) -> None:
-        """End the process: at once, or after a leave. A second wish to stop does not wait."""
-        if leave and not self.is_draining:
-            self._begin()
-        elif not leave:
+    def stop(self, *, leave: bool, restart: bool = False) -> None:
+        """End the process: at once, or after a drain, which goes on if there is one already."""
+        if leave or restart:
+            self._begin(leave=leave)
+        else:
             self._finish("restart: the range is kept", None)
 
-    def ask(self, call: int) -> None:
-        """Leave because somebody asked; the answer comes when all is handed over."""
-        self._waiting.append(call)
-        if not self.is_draining:
-            self._begin()
+    def ask(self, call: int, *, restart: bool = False) -> None:
+        """Drain because somebody asked; the answer comes when all is done."""
+        self._asked.append(call)
+        self._begin(leave=not restart)
 
-    def _begin(self) -> None:
-        self.is_draining = True
-        self._kernel.emit(StateChanged(state="draining"))
-        self._kernel.start(self._drain())
+    def _begin(self, *, leave: bool) -> None:
+        """A wish to leave holds, whatever is wished besides it."""
+        is_news = not self.is_draining or (leave and not self._leaves)
+        self._leaves = self._leaves or leave
+        if is_news and not self.has_stopped:
+            self._overlay.announce_end(leave=self._leaves)
+        if not self.is_draining and not self.has_stopped:
+            self.is_draining = True
+            self._started = self._kernel.now
+            self._kernel.emit(StateChanged(state="draining"))
+            self._watch()
+            self._kernel.start(self._drain())
 
     async def _drain(self) -> None:
-        started = self._kernel.now
-        calls_until = started + self._timeout * (1.0 - _LEAVE_SHARE)
-        while len(self._dialogs) and self._kernel.now < calls_until and not self.has_stopped:
-            await self._kernel.sleep(_LOOK_SECONDS)
-        left = max(started + self._timeout - self._kernel.now, 1.0)
-        try:
-            ranges = await within(self._kernel, left, self._left())
-        except OverlayError as error:
-            self._finish(f"left, but not all was handed over: {error}", None, failed=True)
-            return
-        self._finish("left", DrainAnswer(ranges, self._kernel.now - started))
+        """All steps in their order; each looks whether the end has come meanwhile."""
+        until = self._started + self._timeout
+        await self._kernel.sleep(_TELL_SECONDS)
+        await self._wait(until)
+        if self._leaves and not self.has_stopped:
+            seconds = max(until - self._kernel.now, _HAND_OVER_SECONDS)
+            await self._within(seconds, self._overlay.prepare_leave(seconds))
+        if not self.has_stopped:
+            await self._move()
+        if not self.has_stopped:
+            await self._end()
 
-    async def _left(self) -> int:
-        return await self._leave()
+    # the steps ------------------------------------------------------------------------------------
+
+    async def _wait(self, until: float) -> None:
+        """Wait for calls, and for the phones that only this edge reaches to come again."""
+        while not self.has_stopped:
+            calls = len(self._dialogs)
+            if not calls and not self._phones.waiting:
+                return
+            if self._kernel.now >= until:
+                self._kernel.emit(DrainTimedOut(calls=calls, phones=self._phones.waiting))
+                return
+            await self._kernel.sleep(_LOOK_SECONDS if calls else _LOOK_AT_PHONES_SECONDS)
+
+    async def _move(self) -> None:
+        """Mark, go unready, close; then be there for one more short registration."""
+        phones = await self._within(_MARK_SECONDS, self._phones.mark())
+        if self.has_stopped:
+            return
+        connections = self._flows.phone_connections()
+        self._go_unready("the last steps of a drain")
+        if phones != 0:
+            self._kernel.emit(PhonesMoving(phones=phones or 0))
+        steps = min(len(connections), _CLOSE_STEPS)
+        pause = min(_CLOSE_SECONDS, self._phones.short_seconds / 4) / max(steps, 1)
+        for step in range(steps):
+            for flow in connections[step::steps]:
+                self._flows.close(flow, "this peer ends")
+            await self._kernel.sleep(pause)
+        if phones != 0:
+            await self._kernel.sleep(self._phones.short_seconds)
+
+    async def _end(self) -> None:
+        if not self._leaves:
+            self._finish("restart: the range is kept", self._answer(0))
+            return
+        entries = await self._within(_LEAVE_SECONDS, self._overlay.leave())
+        if entries is None:
+            self._finish("left, but not all was handed over in time", None, failed=True)
+        else:
+            self._finish("left", self._answer(entries))
+
+    async def _within(
+        self, seconds: float, work: Coroutine[Reply[object], None, int]
+    ) -> int | None:
+        """Return what a step returns, or None when it fails or takes too long."""
+        try:
+            return await within(self._kernel, seconds, work)
+        except OverlayError:
+            return None
+
+    def _watch(self) -> None:
+        """With nobody left who stays there is nothing to wait for (H19)."""
+        if self.has_stopped:
+            return
+        if self._overlay.has_heirs:
+            self._kernel.after(_LOOK_SECONDS, self._watch)
+            return
+        reason = "nobody is left to take over: the disk is kept"
+        self._kernel.emit(RangeDegraded(reason=reason))
+        self._finish(reason, self._answer(0))
+
+    # the end --------------------------------------------------------------------------------------
+
+    def _answer(self, entries: int) -> DrainAnswer:
+        return DrainAnswer(entries, self._kernel.now - self._started)
+
+    def _go_unready(self, reason: str) -> None:
+        if not self._is_unready:
+            self._is_unready = True
+            self.last_step(reason)
 
     def _finish(self, reason: str, answer: DrainAnswer | None, *, failed: bool = False) -> None:
         if self.has_stopped:
             return
         self.has_stopped = True
-        self.last_step(reason)
-        for call in self._waiting:
+        self._go_unready(reason)
+        for call in self._asked:
             refused = Refused("unavailable", f"the peer ended before it had left: {reason}")
             self._kernel.emit(Answered(call=call, answer=answer or refused))
         self._kernel.emit(Stopped(reason=reason, failed=failed))

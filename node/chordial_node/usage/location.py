@@ -70,6 +70,19 @@ class Location:
             return None
         return binding
 
+    def by_flow(self) -> list[tuple[ResourceId, Binding]]:
+        """Return the bindings that this edge has accepted and is alone to reach, with their AORs.
+
+        Those of phones that should have come again already are not among them.
+        """
+        now = self._kernel.wall_ms
+        return [
+            (resource, binding)
+            for resource, devices in self._accepted.items()
+            for binding in devices.values()
+            if binding.registration.is_by_flow and binding.expires_in(now) > 0
+        ]
+
     def device_at(self, resource: ResourceId, listener: int, remote: Address) -> bytes | None:
         """Return which of an AOR's devices registered here from this address."""
         for device, binding in self._accepted.get(resource, {}).items():
@@ -132,7 +145,7 @@ class Location:
             ends = max(now + 1000, present.expires_at_ms) if present else now + 1000
             return Entry(change.device, b"", False, now, ends, ends, self._own, precedence)
         value = msgspec.msgpack.encode(change.registration)
-        ends = now + 1000 * (change.registration.granted + SPARE_SECONDS)
+        ends = change.ends_ms or now + 1000 * (change.registration.granted + SPARE_SECONDS)
         return Entry(change.device, value, True, now, ends, ends, self._own, precedence)
 
     def _changed(

@@ -16,12 +16,14 @@ from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
 from chordial_node.sip.outgoing import Outgoing
 from chordial_node.sip.transactions import ServerTransaction, Transactions
-from chordial_node.usage.admittance import Admittance, check_extensions
+from chordial_node.usage.admittance import Admittance, Caller, check_extensions
+from chordial_node.usage.bindings import Bindings
 from chordial_node.usage.credentials import CredentialStore, Overlay
 from chordial_node.usage.delivery import Delivery
 from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.domains import resource_of
 from chordial_node.usage.fork import Build, Fork
+from chordial_node.usage.holding import Holding, is_moving
 from chordial_node.usage.location import Location
 from chordial_node.usage.pending import Pending
 from chordial_node.usage.rewriting import MAX_BREADTH, Passage, Rewriting
@@ -45,6 +47,7 @@ class Proxy:
         routes: Routes,
         rewriting: Rewriting,
         dialogs: Dialogs,
+        holding: Holding,
     ) -> None:
         """Hold the services that a request goes through."""
         self._kernel = kernel
@@ -58,6 +61,7 @@ class Proxy:
         self._routes = routes
         self._rewriting = rewriting
         self._dialogs = dialogs
+        self._holding = holding
         self._forks: dict[ServerTransaction, Fork] = {}
         self._spans: dict[ServerTransaction, Span] = {}
         self._pending = Pending()
@@ -143,15 +147,9 @@ class Proxy:
         if request.method == b"INVITE" and caller.aor:
             transaction.trying()
         resource = resource_of(caller.callee)
-        found = await self._location.find(resource, trace)
+        levels = await self._levels(fork, transaction, caller)
         if fork.is_cancelled:
             return
-        levels = self._delivery.levels(
-            resource,
-            found,
-            only_tls=request.target[:5].lower() == b"sips:",
-            not_to=flow if caller.aor == caller.callee else None,
-        )
         self._routes.refuse_loops(request, levels)
         if not levels and caller.aor and await self._credentials.of(resource, trace) is None:
             raise RemoteProtocolError(404, "Not Found")
@@ -177,6 +175,37 @@ class Proxy:
         if request.method == b"INVITE":
             self._kernel.emit(CallRouted(branches=sum(map(len, levels))))
         self._begin(fork, passage, levels, transaction)
+
+    async def _levels(
+        self, fork: Fork, transaction: ServerTransaction, caller: Caller
+    ) -> list[list[list[Way]]]:
+        """The ways to a user of ours; a phone whose edge ends is waited for (sip.md 6)."""
+        resource = resource_of(caller.callee)
+        request = transaction.request
+        found = await self._location.find(resource, transaction.trace)
+
+        def levels(found: Bindings, *, with_moving: bool = False) -> list[list[list[Way]]]:
+            return self._delivery.levels(
+                resource,
+                found,
+                only_tls=request.target[:5].lower() == b"sips:",
+                not_to=transaction.flow if caller.aor == caller.callee else None,
+                with_moving=with_moving,
+            )
+
+        is_invite = request.method == b"INVITE"
+        ways = levels(found)
+        may_wait = bool(caller.aor) or is_invite
+        if ways or not may_wait or not is_moving(found) or fork.is_cancelled:
+            return ways
+        if is_invite:
+            transaction.trying()
+
+        def is_over(found: Bindings) -> bool:
+            return fork.is_cancelled or bool(levels(found)) or not is_moving(found)
+
+        found = await self._holding.wait(resource, found, is_over, transaction.trace)
+        return levels(found) or levels(found, with_moving=True)
 
     # forks ----------------------------------------------------------------------------------------
 

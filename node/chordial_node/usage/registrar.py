@@ -46,7 +46,6 @@ from chordial_node.usage.domains import Domains, resource_of
 from chordial_node.usage.location import Location, within
 from chordial_node.usage.sides import reach_of
 
-DRAINING_SECONDS = 60
 FLOW_TIMER_SECONDS = 120
 LONGEST_CONTACT = 1024
 MOST_BINDINGS = 10_000
@@ -186,7 +185,7 @@ class Registrar:
             headers = ((b"Min-Expires", b"%d" % least),)
             raise RemoteProtocolError(423, "Interval Too Brief", headers)
         if self.is_draining():
-            most = min(most, DRAINING_SECONDS)
+            most = min(most, self._config.short_expires_seconds)
         if asked < most:
             return asked
         return max(least, int(most * (1.0 - _JITTER * self._kernel.random.random())))
@@ -249,6 +248,7 @@ class Registrar:
             call_id=request.call_id,
             cseq=request.cseq.number,
             granted=wish.expires,
+            moving=self._delivery.is_ending,
         )
 
     # telling ------------------------------------------------------------------------------------

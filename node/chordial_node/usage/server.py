@@ -29,7 +29,9 @@ from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.domains import Domains, Whose
 from chordial_node.usage.drain import Drain
 from chordial_node.usage.forced_traces import ForcedTraces
+from chordial_node.usage.holding import Holding
 from chordial_node.usage.location import Location
+from chordial_node.usage.moving import Moving
 from chordial_node.usage.proxy import Proxy
 from chordial_node.usage.questions import Questions
 from chordial_node.usage.registrar import Registrar
@@ -69,7 +71,8 @@ class Server:
         self._location = location = Location(kernel, peer, own, credentials)
         self._dialogs = dialogs = Dialogs(kernel)
         sides = Sides(own, sip.listeners, keys, peer, domains)
-        delivery = Delivery(own, boot, sip.listeners, peer, flows, location, sides)
+        holding = Holding(kernel, location)
+        delivery = Delivery(own, boot, sip.listeners, peer, flows, location, sides, holding)
         authentication = Authentication(kernel, sip, own, keys, boot, credentials)
         rewriting = Rewriting(flows, sides, authentication)
         routes = Routes(domains, dialogs, sides, location, delivery)
@@ -88,6 +91,7 @@ class Server:
             routes,
             rewriting,
             dialogs,
+            holding,
         )
         self._strays = Strays(own, sip.listeners, peer, flows, transactions, sides)
         self._forced_traces = ForcedTraces(kernel)
@@ -96,7 +100,9 @@ class Server:
         )
         self._edge_fault = ""
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)
-        self._drain = Drain(kernel, dialogs, peer.leave, config.overlay.drain_timeout_seconds)
+        self._moving = Moving(kernel, own, location, delivery, sip.short_expires_seconds)
+        timeout = config.overlay.drain_timeout_seconds
+        self._drain = Drain(kernel, dialogs, peer, self._moving, flows, timeout)
         self._drain.last_step = self._self_check.end
         self._registrar.is_draining = lambda: self._drain.is_draining
         peer.on_member_dead.append(self._proxy.on_member_dead)
@@ -136,6 +142,11 @@ class Server:
         """How many calls go through this edge."""
         return len(self._dialogs)
 
+    @property
+    def phones_waiting(self) -> int:
+        """How many phones that only this edge reaches are registered for more than a drain's."""
+        return self._moving.waiting
+
     def start(self) -> None:
         """Begin to look whether this peer may be sent phones."""
         self._self_check.start(self._is_in_ring)
@@ -146,12 +157,12 @@ class Server:
 
     def on_stop_asked(self, event: StopAsked) -> None:
         """End the process, with a leave or without."""
-        self._drain.stop(event.leave)
+        self._drain.stop(leave=event.leave, restart=event.restart)
 
     def on_asked(self, call: int, question: Question) -> None:
         """Answer a question of the control service."""
         if isinstance(question, DrainQuestion):
-            self._drain.ask(call)
+            self._drain.ask(call, restart=question.restart)
         else:
             self._kernel.start(self._answer(call, question))
 

@@ -41,7 +41,7 @@ class MemberStatus(_message.Message):
     def __init__(self, node_id: _Optional[bytes] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., overlay_address: _Optional[str] = ..., is_linked: _Optional[bool] = ..., round_trip_ms: _Optional[float] = ...) -> None: ...
 
 class StatusAnswer(_message.Message):
-    __slots__ = ("node_id", "name", "overlay_name", "state", "incarnation", "predecessor", "successors", "members", "links", "keys", "owned_keys", "registrations", "calls", "copies", "in_step", "is_degraded", "uptime_seconds", "counters", "is_ready", "ready_reason", "version", "failure_domain", "not_after", "bundle_hash", "membership_digest", "copies_missing")
+    __slots__ = ("node_id", "name", "overlay_name", "state", "incarnation", "predecessor", "successors", "members", "links", "keys", "owned_keys", "registrations", "calls", "copies", "in_step", "is_degraded", "uptime_seconds", "counters", "is_ready", "ready_reason", "version", "failure_domain", "not_after", "bundle_hash", "membership_digest", "copies_missing", "phones_waiting")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +75,7 @@ class StatusAnswer(_message.Message):
     BUNDLE_HASH_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_DIGEST_FIELD_NUMBER: _ClassVar[int]
     COPIES_MISSING_FIELD_NUMBER: _ClassVar[int]
+    PHONES_WAITING_FIELD_NUMBER: _ClassVar[int]
     node_id: bytes
     name: str
     overlay_name: str
@@ -101,7 +102,8 @@ class StatusAnswer(_message.Message):
     bundle_hash: str
     membership_digest: str
     copies_missing: int
-    def __init__(self, node_id: _Optional[bytes] = ..., name: _Optional[str] = ..., overlay_name: _Optional[str] = ..., state: _Optional[str] = ..., incarnation: _Optional[int] = ..., predecessor: _Optional[bytes] = ..., successors: _Optional[_Iterable[bytes]] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., links: _Optional[int] = ..., keys: _Optional[int] = ..., owned_keys: _Optional[int] = ..., registrations: _Optional[int] = ..., calls: _Optional[int] = ..., copies: _Optional[int] = ..., in_step: _Optional[bool] = ..., is_degraded: _Optional[bool] = ..., uptime_seconds: _Optional[float] = ..., counters: _Optional[_Mapping[str, int]] = ..., is_ready: _Optional[bool] = ..., ready_reason: _Optional[str] = ..., version: _Optional[str] = ..., failure_domain: _Optional[str] = ..., not_after: _Optional[float] = ..., bundle_hash: _Optional[str] = ..., membership_digest: _Optional[str] = ..., copies_missing: _Optional[int] = ...) -> None: ...
+    phones_waiting: int
+    def __init__(self, node_id: _Optional[bytes] = ..., name: _Optional[str] = ..., overlay_name: _Optional[str] = ..., state: _Optional[str] = ..., incarnation: _Optional[int] = ..., predecessor: _Optional[bytes] = ..., successors: _Optional[_Iterable[bytes]] = ..., members: _Optional[_Iterable[_Union[MemberStatus, _Mapping]]] = ..., links: _Optional[int] = ..., keys: _Optional[int] = ..., owned_keys: _Optional[int] = ..., registrations: _Optional[int] = ..., calls: _Optional[int] = ..., copies: _Optional[int] = ..., in_step: _Optional[bool] = ..., is_degraded: _Optional[bool] = ..., uptime_seconds: _Optional[float] = ..., counters: _Optional[_Mapping[str, int]] = ..., is_ready: _Optional[bool] = ..., ready_reason: _Optional[str] = ..., version: _Optional[str] = ..., failure_domain: _Optional[str] = ..., not_after: _Optional[float] = ..., bundle_hash: _Optional[str] = ..., membership_digest: _Optional[str] = ..., copies_missing: _Optional[int] = ..., phones_waiting: _Optional[int] = ...) -> None: ...
 
 class TraceRequest(_message.Message):
     __slots__ = ("target",)
@@ -228,8 +230,10 @@ class UsersAnswer(_message.Message):
     def __init__(self, users: _Optional[_Iterable[_Union[UserStatus, _Mapping]]] = ...) -> None: ...
 
 class DrainRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("restart",)
+    RESTART_FIELD_NUMBER: _ClassVar[int]
+    restart: bool
+    def __init__(self, restart: _Optional[bool] = ...) -> None: ...
 
 class DrainAnswer(_message.Message):
     __slots__ = ("ranges_handed_over", "seconds")

@@ -148,7 +148,7 @@ class ControlServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Leave the overlay with acknowledged handover, then end the process.
+        """Move phones and calls away, hand over, leave the overlay, then end the process.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

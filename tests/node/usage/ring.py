@@ -126,6 +126,10 @@ class FakePeer:
         self.on_member_dead: list[Callable[[NodeId], None]] = []
         self.doubted: list[NodeId] = []
         self.has_left = False
+        self.has_heirs = True
+        self.ends: list[str] = []
+        """How its end was announced."""
+        self.is_prepared = False
         self._kernel = kernel
         self._shared = shared
 
@@ -170,6 +174,14 @@ class FakePeer:
 
     def doubt(self, node: NodeId, reason: str) -> None:
         self.doubted.append(node)
+
+    def announce_end(self, *, leave: bool) -> None:
+        self.ends.append("leave" if leave else "restart")
+
+    async def prepare_leave(self, seconds: float) -> bool:
+        await self._kernel.sleep(0.01)
+        self.is_prepared = True
+        return True
 
     async def leave(self) -> int:
         await self._kernel.sleep(0.01)

@@ -50,6 +50,7 @@ STATUS = control.StatusAnswer(
     bundle_hash="0badcafe",
     membership_digest="cafe0bad",
     copies_missing=6,
+    phones_waiting=4,
 )
 QUESTIONS: tuple[Question, ...] = (
     control.AskStatus(),
@@ -61,6 +62,7 @@ QUESTIONS: tuple[Question, ...] = (
     control.RemoveUser("alice", "chordial.test"),
     control.ListUsers(),
     control.Drain(),
+    control.Drain(restart=True),
     control.Lookup(RESOURCE),
     control.ForceTrace(b"a84b4c76e66710@chordial.test"),
 )

@@ -79,6 +79,8 @@ class MemberRecord(msgspec.Struct, array_like=True, frozen=True):
     can_store: bool
     accuser: NodeId | None = None
     """Of a death: who declared it."""
+    is_ending: bool = False
+    """It drains: it will leave, or be away for a restart."""
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):

@@ -85,6 +85,18 @@ class Membership:
         if self.is_member and not self.broadcast.has_seen(self.record):
             self.broadcast.announce((self.record,))
 
+    def announce_end(self, *, can_store: bool) -> None:
+        """Tell the whole ring that we are about to end."""
+        if not self.is_member:
+            return
+        life = max(self.record.incarnation, self._raise_to) + 1
+        self.record = replace(
+            self.record, incarnation=life, rank=Rank.ALIVE, can_store=can_store, is_ending=True
+        )
+        self._table.merge(self.record, self._kernel.now)
+        self.broadcast.announce((self.record,))
+        self.user.on_incarnation(life)
+
     def leave(self) -> None:
         """Tell the whole ring that we leave."""
         if self.is_member:

@@ -112,6 +112,7 @@ class Ring:
         domain = config.failure_domain
         record = MemberRecord(own, 0, Rank.ALIVE, name, address, sip_address, domain, True)
         self._membership = Membership(kernel, links, table, record)
+        self.announce_end = self._membership.announce_end
         self._digests = Digests(kernel, own, links, table)
         self._merge = Merge(kernel, config, own, links, table, self._membership, self._digests)
         self._liveness = Liveness(kernel, own, links, table)

@@ -39,6 +39,18 @@ class Handover:
         self.is_closed = False
         """Stores are refused: what was handed over is to be all there is."""
 
+    async def prepare(self, seconds: float) -> bool:
+        """Have those who hold the range after us in step, while Stores go on coming in."""
+        deadline = self._kernel.now + seconds
+        while self._ring.state == "joined" and self._ring.successors:
+            own_range = self._ranges.own_range()
+            if own_range is not None and await self._give(own_range):
+                return True
+            if self._kernel.now >= deadline:
+                return False
+            await self._kernel.sleep(ATTEMPT_SECONDS)
+        return False
+
     async def run(self) -> int:
         """Return how many entries others have acknowledged to hold after us."""
         if self._ring.state != "joined":

@@ -175,6 +175,10 @@ class Storage:
         """Look again: a member of the set may be lost."""
         self.on_neighbors_changed()
 
+    async def prepare_handover(self, seconds: float) -> bool:
+        """Have others hold the own range as well, while everything goes on."""
+        return await self._handover.prepare(seconds)
+
     async def hand_over(self) -> int:
         """Give the own range to those who hold it after us; return how many entries they have."""
         entries = await self._handover.run()
