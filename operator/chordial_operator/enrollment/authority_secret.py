@@ -24,6 +24,17 @@ from chordial_operator.enrollment.authority import (
     CaPair,
     keys_document,
 )
+from chordial_operator.names import (
+    APPLICATION,
+    COMPONENT_LABEL,
+    FIELD_MANAGER,
+    GROUP,
+    MANAGED_BY_LABEL,
+    NAME_LABEL,
+    OVERLAY_LABEL,
+    authority_secret_name,
+)
+from chordial_operator.spec.manifest import Manifest
 
 FORMAT = 1
 MOST_NAME_LENGTH = 253
@@ -65,7 +76,7 @@ class _Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def secret_name(namespace: str, name: str) -> str:
     """Return the name of the Secret of an Overlay's authority; one too long is cut and marked."""
-    whole = f"ca-{namespace}-{name}"
+    whole = authority_secret_name(namespace, name)
     mark = hashlib.blake2b(f"{namespace}/{name}".encode(), digest_size=_MARK_BYTES).hexdigest()
     if len(whole) <= MOST_NAME_LENGTH:
         return whole
@@ -90,7 +101,7 @@ def decode_data(secret: Mapping[str, object]) -> dict[str, bytes]:
 
 def authority_secret(
     record: AuthorityRecord, operator_namespace: str, namespace: str, name: str
-) -> dict[str, object]:
+) -> Manifest:
     """Return the Secret that keeps an overlay's authority."""
     return {
         "apiVersion": "v1",
@@ -100,7 +111,7 @@ def authority_secret(
             "name": secret_name(namespace, name),
             "namespace": operator_namespace,
             "labels": _labels(namespace, name),
-            "annotations": {"chordial.dev/overlay": f"{namespace}/{name}"},
+            "annotations": {OVERLAY_LABEL: f"{namespace}/{name}"},
         },
         "data": encode_data(_files(record)),
     }
@@ -177,13 +188,13 @@ def read_own_ca(secret: Mapping[str, object], overlay_name: str, now: float) -> 
 
 def _labels(namespace: str, name: str) -> dict[str, str]:
     labels = {
-        "app.kubernetes.io/name": "chordial",
-        "app.kubernetes.io/component": COMPONENT,
-        "app.kubernetes.io/managed-by": "chordial-operator",
+        NAME_LABEL: APPLICATION,
+        COMPONENT_LABEL: COMPONENT,
+        MANAGED_BY_LABEL: FIELD_MANAGER,
     }
     if len(name) <= _LABEL_LENGTH:
-        labels["chordial.dev/overlay"] = name
-        labels["chordial.dev/overlay-namespace"] = namespace
+        labels[OVERLAY_LABEL] = name
+        labels[f"{GROUP}/overlay-namespace"] = namespace
     return labels
 
 

@@ -29,15 +29,14 @@ from chordial_operator.enrollment.objects import (
     TokenStatus,
     read,
 )
+from chordial_operator.names import GROUP, NODE_ID_ANNOTATION, TOKEN_AUDIENCE
 
-AUDIENCE = "chordial"
 ACCOUNT_SUFFIX = "-peer"
 ACCOUNT_PREFIX = "system:serviceaccount:"
 POD_NAME = "authentication.kubernetes.io/pod-name"
 POD_UID = "authentication.kubernetes.io/pod-uid"
 ZONE_LABEL = "topology.kubernetes.io/zone"
-NODE_ID_ANNOTATION = "chordial.dev/node-id"
-OUR_GROUP = "chordial.dev/"
+OUR_GROUP = f"{GROUP}/"
 SET_KINDS = ("BootstrapSet", "RelaySet")
 LIVING_PHASES = ("Pending", "Running")
 
@@ -133,10 +132,11 @@ def claims_of(token: Mapping[str, object]) -> Claims:
             f"the API server does not know the token ({status.error or 'no reason told'}):"
             " read it again from its file",
         )
-    if AUDIENCE not in status.audiences:
+    if TOKEN_AUDIENCE not in status.audiences:
         heard = ", ".join(status.audiences) or "nobody"
         raise EnrollmentRefusedError(
-            Reason.OTHER_AUDIENCE, f"the token is for {heard}, needed is audience {AUDIENCE!r}"
+            Reason.OTHER_AUDIENCE,
+            f"the token is for {heard}, needed is audience {TOKEN_AUDIENCE!r}",
         )
     namespace, colon, account = status.user.username.removeprefix(ACCOUNT_PREFIX).partition(":")
     is_account = status.user.username.startswith(ACCOUNT_PREFIX) and colon and namespace

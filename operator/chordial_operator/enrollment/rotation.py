@@ -27,6 +27,7 @@ from chordial_operator.enrollment.authority import (
     make_ca,
 )
 
+ROTATE_CA_ANNOTATION = "chordial.dev/rotate-ca"
 AGE_OF_ROTATION = 0.8
 """The part of its life after which an authority of our own making is exchanged."""
 MOST_REVOKED = 1_000
