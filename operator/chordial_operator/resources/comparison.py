@@ -1,0 +1,48 @@
+"""Whether an object already is what is wanted, so that nothing needs to be written.
+
+The API server fills in defaults and others own fields beside ours, so a wanted object is compared
+as a part of the observed one. A field that is wanted no more would be missed so: a mark of the
+whole wanted object stands in an annotation and differs then. Pure.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from chordial_operator.names import GROUP
+from chordial_operator.spec.manifest import Manifest
+
+APPLIED_ANNOTATION = f"{GROUP}/applied"
+_MARK_BYTES = 12
+
+
+def marked(manifest: Manifest) -> Manifest:
+    """Return the manifest with the mark of itself in an annotation."""
+    mark = fingerprint(manifest)
+    metadata = dict(manifest["metadata"])
+    metadata["annotations"] = {**metadata.get("annotations", {}), APPLIED_ANNOTATION: mark}
+    return {**manifest, "metadata": metadata}
+
+
+def fingerprint(value: object) -> str:
+    """Return a short mark that differs when a JSON value differs; key order does not count."""
+    text = msgspec.json.encode(value, order="sorted")
+    return hashlib.blake2b(text, digest_size=_MARK_BYTES).hexdigest()
+
+
+def is_covered(wanted: object, observed: object) -> bool:
+    """Tell whether a wanted JSON value is a part of an observed one."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(observed, Mapping):
+            return not wanted and observed is None
+        return all(is_covered(value, observed.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, Sequence) and not isinstance(wanted, str | bytes):
+        if not isinstance(observed, Sequence) or isinstance(observed, str | bytes):
+            return not wanted and observed is None
+        return len(wanted) == len(observed) and all(
+            is_covered(one, other) for one, other in zip(wanted, observed, strict=True)
+        )
+    if isinstance(wanted, bool) or isinstance(observed, bool):
+        return wanted is observed
+    return wanted == observed

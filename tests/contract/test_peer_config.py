@@ -1,0 +1,81 @@
+"""What the operator writes into a set's ConfigMap is what a peer's pod reads."""
+
+import pytest
+
+from chordial_node.config import Transport
+from chordial_node.pod_config import PodListener, PodPaths, parse_pod
+from chordial_operator import names
+from chordial_operator.resources.peer_set import config_map, pod_config
+from chordial_operator.spec.overlay import parse_overlay
+from chordial_operator.spec.peer_set import PeerSet, parse_bootstrap_set, parse_relay_set
+from tests.operator.specs import SURROUNDINGS, TCP, UDP, overlay_body, relays_body, seeds_body
+
+TLS = {
+    "name": "tls",
+    "transport": "TLS",
+    "port": 5061,
+    "certificateRef": {"name": "edge-tls"},
+}
+OVERLAY = parse_overlay(
+    overlay_body(telemetry={"otlp": {"endpoint": "http://collector:4317"}, "logLevel": "Debug"})
+)
+
+
+def written(peer_set: PeerSet) -> str:
+    config = pod_config(OVERLAY, peer_set, SURROUNDINGS, "calls.voice")
+    text: str = config_map(peer_set, config)["data"]["peer.json"]
+    return text
+
+
+@pytest.mark.parametrize(
+    "peer_set",
+    [
+        parse_bootstrap_set(seeds_body()),
+        parse_bootstrap_set(seeds_body(storage={"type": "EmptyDir"})),
+        parse_relay_set(relays_body()),
+        parse_relay_set(
+            relays_body(
+                listeners=[UDP, TCP, TLS],
+                advertise={"addresses": ["sip.example.org"]},
+                registration={"maxExpires": "20s", "keepAlive": "9s"},
+                drain={"timeout": "30s"},
+            )
+        ),
+    ],
+)
+def test_every_set_writes_what_a_pod_can_read(peer_set: PeerSet) -> None:
+    parse_pod(written(peer_set))
+
+
+def test_a_pod_reads_what_the_specs_say() -> None:
+    peer_set = parse_relay_set(
+        relays_body(
+            listeners=[UDP, TLS],
+            advertise={"addresses": ["sip.example.org"]},
+            registration={"maxExpires": "20s"},
+            drain={"timeout": "30s"},
+            storage={"type": "EmptyDir"},
+        )
+    )
+    pod = parse_pod(written(peer_set))
+    assert pod.role == "relay"
+    assert pod.domain == "voice.example.org"
+    assert pod.peers_host == "voice-peers.calls.svc"
+    assert pod.enrollment == SURROUNDINGS.enrollment
+    assert pod.listeners == (
+        PodListener("udp", Transport.UDP, 5060),
+        PodListener("tls", Transport.TLS, 5061, "tls"),
+    )
+    assert pod.advertise == ("sip.example.org",)
+    assert (pod.max_expires_seconds, pod.drain_timeout_seconds) == (20, 30.0)
+    assert pod.stops_as == "leave"
+    assert (pod.otlp_endpoint, pod.log_level) == ("http://collector:4317", "debug")
+
+
+def test_both_sides_spell_paths_alike() -> None:
+    paths = PodPaths()
+    assert paths.config == f"{names.CONFIG_DIR}/{names.CONFIG_KEY}"
+    assert paths.bundle == names.BUNDLE_DIR
+    assert paths.token == f"{names.TOKEN_DIR}/{names.TOKEN_KEY}"
+    assert paths.state == names.STATE_DIR
+    assert paths.listener("tls") == (f"{names.TLS_DIR}/tls/tls.crt", f"{names.TLS_DIR}/tls/tls.key")
