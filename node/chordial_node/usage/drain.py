@@ -25,9 +25,9 @@ _LOOK_AT_PHONES_SECONDS = 1.0
 _HAND_OVER_SECONDS = 10.0
 """At least so long is tried to hand over, however late it is."""
 _MARK_SECONDS = 10.0
-_CLOSE_SECONDS = 5.0
-"""Connections are closed spread over so long: their phones come again somewhere all at once."""
 _CLOSE_STEPS = 50
+_CLOSE_PAUSE_SECONDS = 0.1
+"""Connections are closed in so many steps: their phones come again somewhere all at once."""
 _LEAVE_SECONDS = 20.0
 
 
@@ -161,11 +161,10 @@ class Drain:
         if phones != 0:
             self._kernel.emit(PhonesMoving(phones=phones or 0))
         steps = min(len(connections), _CLOSE_STEPS)
-        pause = min(_CLOSE_SECONDS, self._phones.short_seconds / 4) / max(steps, 1)
         for step in range(steps):
             for flow in connections[step::steps]:
                 self._flows.close(flow, "this peer ends")
-            await self._kernel.sleep(pause)
+            await self._kernel.sleep(_CLOSE_PAUSE_SECONDS)
         if phones != 0:
             await self._kernel.sleep(self._phones.short_seconds)
 
