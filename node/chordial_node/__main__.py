@@ -1,7 +1,8 @@
-"""chordial-node: runs one or more peers in this process until SIGTERM.
+"""chordial-node: runs one or more peers in this process until SIGTERM, or the one peer of a pod.
 
-Reads the configuration files named on the command line and owns what is the process's: event loop,
-signals, standard error and the exit code. 0: stopped as asked; 1: failed; 2: cannot start.
+Reads the configuration files named on the command line, or what a pod is given, and owns what is
+the process's: event loop, signals, standard error and the exit code. 0: stopped as asked;
+1: failed; 2: cannot start.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from chordial_node import __version__, config
 from chordial_node.adapters.grpc_stderr import GrpcStderr
 from chordial_node.config import ConfigError, NodeConfig
 from chordial_node.node import Node, StartError
+from chordial_node.pod import Pod
+from chordial_node.pod_config import PodPaths
 
 CANNOT_START = 2
 MOST_DESCRIPTORS = 65_536
@@ -31,9 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Runs peers of a Chordial overlay until SIGTERM.",
         epilog="example: chordial-node /etc/chordial/peer-1.json",
     )
-    parser.add_argument("config", nargs="+", type=Path, help="a peer's configuration, JSON")
+    parser.add_argument("config", nargs="*", type=Path, help="a peer's configuration, JSON")
+    parser.add_argument(
+        "--pod", action="store_true", help="be the peer of a pod: its places and environment"
+    )
+    parser.add_argument("--root", default="", help="folder that a pod's places lie below")
     parser.add_argument("--version", action="version", version=f"chordial {__version__}")
     options = parser.parse_args(arguments)
+    if options.pod == bool(options.config):
+        parser.error("name a configuration file, or say --pod, and not both")
+    if options.pod:
+        _raise_descriptor_limit()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_run_pod(PodPaths(options.root)))
     try:
         configs = [_read(path) for path in options.config]
     except ConfigError as error:
@@ -87,6 +100,27 @@ async def _run(configs: Sequence[NodeConfig]) -> int:
         grpc_words.close()
 
 
+async def _run_pod(paths: PodPaths) -> int:
+    pods: list[Pod] = []
+    grpc_words = GrpcStderr(
+        lambda *told: pods[0].refused(*told),
+        lambda level, text: pods[0].log.limited_line(level, "grpc says", told=text),
+    )
+    try:
+        pod = Pod(paths, os.environ, grpc_words.stream)
+        pods.append(pod)
+        logging.getLogger().addHandler(pod.log.handler)
+        _on_signals((pod,))
+        return await pod.run()
+    except (ConfigError, StartError) as error:
+        print(f"chordial-node: {error}", file=sys.stderr)
+        return CANNOT_START
+    finally:
+        for pod in pods:
+            logging.getLogger().removeHandler(pod.log.handler)
+        grpc_words.close()
+
+
 async def _run_nodes(nodes: Sequence[Node]) -> int:
     started: list[Node] = []
     _on_signals(nodes)
@@ -105,8 +139,8 @@ async def _run_nodes(nodes: Sequence[Node]) -> int:
         await asyncio.gather(*(node.close() for node in started))
 
 
-def _on_signals(nodes: Sequence[Node]) -> None:
-    """The first SIGTERM or SIGINT stops the peers in order, a second one ends the process."""
+def _on_signals(nodes: Sequence[Node | Pod]) -> None:
+    """The first SIGTERM or SIGINT ends the peers in order, a second one ends the process."""
     asked: list[int] = []
 
     def stop(number: int) -> None:
@@ -114,7 +148,7 @@ def _on_signals(nodes: Sequence[Node]) -> None:
             os._exit(128 + number)
         asked.append(number)
         for node in nodes:
-            node.stop(leave=False)
+            node.terminate()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop, number)

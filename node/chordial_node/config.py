@@ -173,6 +173,8 @@ class IdentityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One or two CA certificates."""
     overlay_keys: str
     """The numbered keys of the overlay: JSON, `{"current": 1, "keys": {"1": "HEX"}}`."""
+    configuration: str = ""
+    """The overlay's signed configuration, JSON; says who was revoked. Empty: nobody was."""
     sip_certificate: str = ""
     """Certificate and key of TLS listeners for phones; PEM in one file."""
 
@@ -207,14 +209,14 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     storage: StorageConfig
     telemetry: TelemetryConfig = TelemetryConfig()
 
-
-def parse(text: str | bytes) -> NodeConfig:
     @property
     def longest_drain_seconds(self) -> float:
         """How long an end may take in all (`fleet.md` 2.1): who waits for it waits so long."""
         wait = self.overlay.drain_timeout_seconds + self.sip.short_expires_seconds
         return wait + LAST_STEPS_SECONDS
 
+
+def parse(text: str | bytes) -> NodeConfig:
     """Return the configuration of a JSON text; ConfigError names every problem."""
     try:
         config = msgspec.json.decode(text, type=NodeConfig)

@@ -17,21 +17,13 @@ from chordial_node.adapters import prometheus_metrics
 from chordial_node.adapters.grpc_control import GrpcControl
 from chordial_node.adapters.grpc_links import GrpcLinks
 from chordial_node.adapters.grpc_server import GrpcServer
-from chordial_node.adapters.http_server import HttpServer
+from chordial_node.adapters.http_server import Content, HttpServer
 from chordial_node.adapters.identity_files import PeerIdentity, read_identity
 from chordial_node.adapters.json_logs import NodeLog
 from chordial_node.adapters.prometheus_metrics import PrometheusMetrics
 from chordial_node.adapters.question_desk import QuestionDesk
-from chordial_node.adapters.sip_streams import SipStreams, StreamListener
-from chordial_node.adapters.sip_udp import SipUdp
 from chordial_node.adapters.sqlite_disk import DiskError, SqliteDisk
-from chordial_node.adapters.tls_contexts import (
-    GRPC_ALPN,
-    SIP_ALPN,
-    peer_client,
-    peer_server,
-    phone_server,
-)
+from chordial_node.adapters.tls_contexts import GRPC_ALPN, peer_client
 from chordial_node.adapters.tls_probe import TlsProbe
 from chordial_node.boundary.control import Answer, Question
 from chordial_node.boundary.effects import (
@@ -48,10 +40,13 @@ from chordial_node.boundary.effects import (
     WriteFlow,
     WriteFrame,
 )
-from chordial_node.boundary.events import Event, Started, StopAsked
-from chordial_node.config import ConfigError, Endpoint, ListenerConfig, NodeConfig, Transport
+from chordial_node.boundary.events import Event, IdentityTaken, LinkFailed, Started, StopAsked
+from chordial_node.boundary.notices import Ready
+from chordial_node.config import ConfigError, Endpoint, NodeConfig
 from chordial_node.core import Core
 from chordial_node.driver import Driver
+from chordial_node.sip_edge import SipEdge
+from chordial_node.upkeep import follow_certificates, follow_seeds, watch_listeners
 
 PERFORMERS: tuple[type[Effect], ...] = (
     OpenLink,
@@ -78,8 +73,17 @@ class StartError(Exception):
 class Node:
     """One peer: its core, and everything that moves it."""
 
-    def __init__(self, config: NodeConfig, log_stream: TextIO) -> None:
+    def __init__(
+        self, config: NodeConfig, log_stream: TextIO, http: HttpServer | None = None
+    ) -> None:
+        """Take the configuration, where to log, and a port for probes that is open already."""
         self.config = config
+        self._http = http
+        self._identity: PeerIdentity | None = None
+        self._taken = IdentityTaken(not_after=0.0, bundle_hash="")
+        self._renewers: list[Callable[[PeerIdentity], None]] = []
+        self._upkeep: list[asyncio.Task[Never]] = []
+        self._is_ready = False
         self.log = NodeLog(log_stream, config.telemetry.log_level, config.name)
         self.metrics = PrometheusMetrics()
         self._stopped: asyncio.Future[Stopped] = asyncio.get_running_loop().create_future()
@@ -145,6 +149,8 @@ class Node:
 
     async def close(self) -> None:
         """Close everything that was started, in reverse."""
+        for task in self._upkeep:
+            task.cancel()
         if self._driver is not None:
             self._driver.stop()
         while self._closers:
@@ -162,6 +168,7 @@ class Node:
     async def _start(self) -> None:
         config = self.config
         identity = read_identity(config.identity, config.overlay.name, time.time())
+        self._identity = identity
         core = Core(config, identity.node, identity.keys, SystemRandom())
         disk = SqliteDisk(
             Path(config.storage.path), identity.node, config.storage.durability, self._tell
@@ -171,19 +178,27 @@ class Node:
         if disk.set_aside:
             self.log.line("error", "storage file set aside", told=disk.set_aside)
         disk.start()
-        udp = SipUdp(self._tell, self.metrics.unsent)
-        streams = SipStreams(identity.trust, self._tell, self.refused)
-        links = self._links(identity)
+        sip = SipEdge(
+            config.sip.listeners,
+            config.identity,
+            identity.trust,
+            self.log,
+            self._tell,
+            self.refused,
+            self.metrics.unsent,
+        )
+        probe = TlsProbe(peer_client(config.identity, GRPC_ALPN), identity.trust)
+        links = self._links(identity, probe)
         desk = self._desk
         perform: dict[type[Effect], Callable[[Never], None]] = {
             OpenLink: links.open,
             WriteFrame: links.write,
             CloseLink: links.close,
             Persist: disk.persist,
-            SendDatagram: udp.send,
-            OpenFlow: streams.open,
-            WriteFlow: streams.write,
-            CloseFlow: streams.close,
+            SendDatagram: sip.udp.send,
+            OpenFlow: sip.streams.open,
+            WriteFlow: sip.streams.write,
+            CloseFlow: sip.streams.close,
             Answered: desk.answered,
             Stopped: self._on_stopped,
         }
@@ -194,13 +209,16 @@ class Node:
         await self._start_spans(identity)
         await self._start_http(desk)
         await self._start_grpc(identity, links, desk)
-        await self._start_sip(udp, streams)
+        self._closers.append(sip.stop)
+        await sip.start(self._listening)
+        self._renewers.append(lambda _: sip.renew())
         self._driver.begin(Started(self._driver.wall_offset, records))
+        self._take(identity)
+        self._start_upkeep(sip, probe)
         self.log.line("info", "node started", node_id=identity.node.hex(), records=len(records))
 
-    def _links(self, identity: PeerIdentity) -> GrpcLinks:
-        probe = TlsProbe(peer_client(self.config.identity, GRPC_ALPN), identity.trust)
-        return GrpcLinks(
+    def _links(self, identity: PeerIdentity, probe: TlsProbe) -> GrpcLinks:
+        links = GrpcLinks(
             identity.node,
             identity.credentials,
             identity.trust,
@@ -208,6 +226,11 @@ class Node:
             self._tell,
             self.refused,
         )
+        self._renewers += (
+            lambda renewed: links.renew(renewed.credentials),
+            lambda _: probe.renew(peer_client(self.config.identity, GRPC_ALPN)),
+        )
+        return links
 
     async def _start_spans(self, identity: PeerIdentity) -> None:
         if not self.config.telemetry.otlp_endpoint:
@@ -226,10 +249,14 @@ class Node:
         self._closers.append(spans.close)
 
     async def _start_http(self, desk: QuestionDesk) -> None:
+        content = Content(desk.ask, self.metrics.text, prometheus_metrics.CONTENT_TYPE)
+        if self._http is not None:
+            self._http.show(content)
+            self._watch(self._http.observers())
         bind = self.config.telemetry.http
         if bind is None:
             return
-        http = HttpServer(desk.ask, self.metrics.text, prometheus_metrics.CONTENT_TYPE)
+        http = HttpServer(content)
         self._watch(http.observers())
         await self._listening("telemetry.http", bind, http.start(bind))
         self._closers.append(http.stop)
@@ -239,6 +266,7 @@ class Node:
     ) -> None:
         control = GrpcControl(identity.trust, desk.ask, self.refused)
         server = GrpcServer(identity.credentials)
+        self._renewers.append(lambda renewed: server.renew(renewed.credentials))
         server.add(links.service())
         server.add(control.service())
 
@@ -251,34 +279,6 @@ class Node:
         bind = self.config.overlay.bind
         await self._listening("overlay.bind", bind, server.start(bind))
 
-    async def _start_sip(self, udp: SipUdp, streams: SipStreams) -> None:
-        async def stop() -> None:
-            udp.close()
-            await streams.stop()
-
-        self._closers.append(stop)
-        for number, listener in enumerate(self.config.sip.listeners):
-            if listener.transport is Transport.UDP:
-                starting = udp.listen(number, listener.bind)
-            else:
-                starting = streams.listen(number, self._stream_listener(listener))
-            field = f"sip.listeners[{number}].bind ({listener.transport.value})"
-            await self._listening(field, listener.bind, starting)
-
-    def _stream_listener(self, listener: ListenerConfig) -> StreamListener:
-        identity = self.config.identity
-        if listener.transport is Transport.PEER:
-            return StreamListener(
-                listener.transport,
-                listener.bind,
-                peer_server(identity, SIP_ALPN),
-                peer_client(identity, SIP_ALPN),
-            )
-        server = (
-            phone_server(identity.sip_certificate) if listener.transport is Transport.TLS else None
-        )
-        return StreamListener(listener.transport, listener.bind, server)
-
     async def _listening(self, field: str, bind: Endpoint, starting: Awaitable[int]) -> None:
         try:
             await starting
@@ -289,7 +289,39 @@ class Node:
                 " end what listens there, or give another address or port"
             ) from error
 
+    def _start_upkeep(self, sip: SipEdge, probe: TlsProbe) -> None:
+        async def find_fault() -> str:
+            bind = self.config.overlay.bind
+            if isinstance(await probe(0, bind.address), LinkFailed):
+                return f"the overlay's port at {bind} does not answer"
+            return await sip.silent_listener()
+
+        loops = [
+            watch_listeners(find_fault, self._tell),
+            follow_certificates(sip.look_at_certificates),
+        ]
+        if names := self.config.overlay.seed_names:
+            loops.append(follow_seeds(names, self._tell, lambda: self._is_ready))
+        self._upkeep = [asyncio.get_running_loop().create_task(each) for each in loops]
+        for task in self._upkeep:
+            task.add_done_callback(self._on_upkeep_ended)
+        self._watch({Ready: self._on_ready})
+
     # while it runs
+
+    def _take(self, identity: PeerIdentity) -> None:
+        end, shown = identity.not_after, identity.bundle_hash
+        self._taken = IdentityTaken(end, shown, identity.revoked)
+        self._tell(self._taken)
+
+    def _on_upkeep_ended(self, task: "asyncio.Task[Never]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.log.fault("upkeep failed: a fault of our own", error)
+
+    def _on_ready(self, notice: Notice) -> None:
+        assert isinstance(notice, Ready)
+        self._is_ready = notice.is_ready
 
     def _tell(self, event: Event) -> None:
         if self._driver is not None:

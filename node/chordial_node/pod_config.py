@@ -263,6 +263,7 @@ def identity_config(paths: PodPaths) -> IdentityConfig:
         key=f"{below}/private.key",
         trusted=f"{below}/trusted.pem",
         overlay_keys=f"{below}/overlay-keys.json",
+        configuration=f"{below}/configuration.json",
     )
 
 

@@ -133,11 +133,7 @@ class GrpcLinks:
         self._probe = probe
         self._tell = tell
         self._refused = refused
-        self._credentials = grpc.ssl_channel_credentials(
-            root_certificates=credentials.authorities,
-            private_key=credentials.private_key,
-            certificate_chain=credentials.certificate,
-        )
+        self._credentials = _channel_credentials(credentials)
         self._links: dict[int, _Link] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._closing: dict[int, asyncio.Task[None]] = {}
@@ -149,6 +145,10 @@ class GrpcLinks:
             self._accept, request_deserializer=_from_wire, response_serializer=_to_wire
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Open": accept})
+
+    def renew(self, credentials: TlsCredentials) -> None:
+        """Show another certificate on links that are dialed from now on."""
+        self._credentials = _channel_credentials(credentials)
 
     # effects
 
@@ -199,6 +199,8 @@ class GrpcLinks:
         self._tell(outcome)
 
     async def _reach(self, effect: OpenLink) -> Event:
+        if self._trust.is_revoked(effect.node):
+            return LinkFailed(effect.link, LinkFailure.IDENTITY, "its certificate was revoked")
         node: NodeId | LinkFailed = effect.node
         if effect.node == WILDCARD:
             node = await self._probe(effect.link, effect.address)
@@ -332,6 +334,14 @@ async def _hang_up(link: _Link, *, politely: bool) -> None:
         task.cancel()
     if link.channel is not None:
         await link.channel.close(None)
+
+
+def _channel_credentials(credentials: TlsCredentials) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=credentials.authorities,
+        private_key=credentials.private_key,
+        certificate_chain=credentials.certificate,
+    )
 
 
 def _to_wire(envelopes: bytes) -> bytes:

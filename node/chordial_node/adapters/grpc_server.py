@@ -6,6 +6,8 @@ get past the handshake; whom the certificate names is for the services to judge.
 
 import errno
 import socket
+from collections.abc import Callable
+from typing import cast
 
 import grpc
 
@@ -34,12 +36,16 @@ class GrpcServer:
 
     def __init__(self, credentials: TlsCredentials) -> None:
         """Make the server; it belongs to the running event loop."""
-        self._credentials = grpc.ssl_server_credentials(
-            [(credentials.private_key, credentials.certificate)],
-            root_certificates=credentials.authorities,
-            require_client_auth=True,
+        self._renewed: grpc.ServerCertificateConfiguration | None = None
+        take = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._take_renewed)
+        self._credentials = grpc.dynamic_ssl_server_credentials(
+            _configuration(credentials), take, require_client_authentication=True
         )
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
+
+    def renew(self, credentials: TlsCredentials) -> None:
+        """Show another certificate, and believe others, on connections from now on."""
+        self._renewed = _configuration(credentials)
 
     def add(self, service: "grpc.GenericRpcHandler[bytes, bytes]") -> None:
         """Serve this one too; before the start."""
@@ -58,6 +64,18 @@ class GrpcServer:
         await self._server.start()
         return int(port)
 
+    def _take_renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC's own threads before each handshake; None: nothing has changed."""
+        renewed, self._renewed = self._renewed, None
+        return renewed
+
     async def stop(self, grace_seconds: float) -> None:
         """Take no more calls, and end those that run after a grace period."""
         await self._server.stop(grace_seconds)
+
+
+def _configuration(credentials: TlsCredentials) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(credentials.private_key, credentials.certificate)],
+        root_certificates=credentials.authorities,
+    )

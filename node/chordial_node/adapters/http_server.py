@@ -36,21 +36,22 @@ class Page(msgspec.Struct, frozen=True):
     content_type: str = "text/plain; charset=utf-8"
 
 
+class Content(msgspec.Struct, frozen=True):
+    """What the pages of a peer are made of."""
+
+    ask: Callable[[Question], Awaitable[Answer]]
+    metrics: Callable[[StatusAnswer], bytes]
+    metrics_content_type: str
+
+
 class HttpServer:
     """The plain HTTP port of one peer."""
 
-    def __init__(
-        self,
-        ask: Callable[[Question], Awaitable[Answer]],
-        metrics: Callable[[StatusAnswer], bytes],
-        metrics_content_type: str,
-    ) -> None:
-        """Take what answers questions, and what makes a metrics page of a status."""
-        self._ask = ask
-        self._metrics = metrics
-        self._metrics_content_type = metrics_content_type
+    def __init__(self, content: Content | None = None) -> None:
+        """Take what the pages are made of, or only probes are answered until `show`."""
+        self._content = content
         self._ready = Ready(is_ready=False, reason="starting")
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._open = 0
         self._pages: dict[str, Callable[[], Awaitable[Page]]] = {
             "/": self._overview_page,
@@ -60,11 +61,20 @@ class HttpServer:
         }
 
     async def start(self, bind: Endpoint) -> int:
-        """Listen, and return the port; OSError says why that cannot be."""
+        """Listen there too, and return the port; OSError says why that cannot be."""
         family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
         listening = socket.create_server(bind.address, family=family)
-        self._server = await asyncio.start_server(self._serve, sock=listening, limit=LONGEST_HEAD)
+        server = await asyncio.start_server(self._serve, sock=listening, limit=LONGEST_HEAD)
+        self._servers.append(server)
         return int(listening.getsockname()[1])
+
+    def show(self, content: Content | None) -> None:
+        """Make the pages of a peer from now on, or of none any more."""
+        self._content = content
+
+    def say_unready(self, reason: str) -> None:
+        """Answer readiness with a reason before there is a peer, or after it has ended."""
+        self._ready = Ready(is_ready=False, reason=reason)
 
     def observers(self) -> dict[type[Notice], Callable[[Notice], None]]:
         """Return what is to be told of readiness."""
@@ -75,10 +85,11 @@ class HttpServer:
         self._ready = notice
 
     async def stop(self) -> None:
-        """Close the port."""
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        """Close every port."""
+        while self._servers:
+            server = self._servers.pop()
+            server.close()
+            await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open += 1
@@ -121,13 +132,18 @@ class HttpServer:
         return Page(200 if self._ready.is_ready else 503, text)
 
     async def _metrics_page(self) -> Page:
-        status = await self._ask(AskStatus())
+        content = self._content
+        if content is None:
+            return Page(200, f"# {self._ready.reason}\nchordial_ready 0\n".encode())
+        status = await content.ask(AskStatus())
         if not isinstance(status, StatusAnswer):
             return Page(503, b"this peer stops\n")
-        return Page(200, self._metrics(status), self._metrics_content_type)
+        return Page(200, content.metrics(status), content.metrics_content_type)
 
     async def _overview_page(self) -> Page:
-        status = await self._ask(AskStatus())
+        if self._content is None:
+            return Page(503, f"{self._ready.reason}\n".encode())
+        status = await self._content.ask(AskStatus())
         if not isinstance(status, StatusAnswer):
             return Page(503, b"this peer stops\n")
         return Page(200, _overview(status).encode(), "text/html; charset=utf-8")

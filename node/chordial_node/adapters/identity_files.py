@@ -11,8 +11,11 @@ import msgspec
 from chordial_node.config import ConfigError, IdentityConfig
 from chordial_node.ids import NodeId
 from chordial_node.security.authority import public_key_of
+from chordial_node.security.bundles import bundle_hash
 from chordial_node.security.certificates import IdentityError, Role, TlsCredentials, Trust
+from chordial_node.security.configuration import ConfigurationError, open_configuration
 from chordial_node.security.derived_keys import KeyRing, OverlayKey
+from chordial_node.security.signatures import SEED_LENGTH, Ed25519Signatures
 
 
 class PeerIdentity(msgspec.Struct, frozen=True):
@@ -24,6 +27,12 @@ class PeerIdentity(msgspec.Struct, frozen=True):
     keys: KeyRing
     not_after: float
     """Unix time at which the certificate ends."""
+    revoked: tuple[NodeId, ...] = ()
+
+    @property
+    def bundle_hash(self) -> str:
+        """What rotations wait for."""
+        return bundle_hash(self.credentials.authorities, self.keys.numbers)
 
 
 class _KeysFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,9 +47,13 @@ def read_identity(identity: IdentityConfig, overlay_name: str, now: float) -> Pe
     private_key = _read("identity.key", identity.key, problems)
     trusted = _read("identity.trusted", identity.trusted, problems)
     keys_text = _read("identity.overlay_keys", identity.overlay_keys, problems)
+    signed = b""
+    if identity.configuration:
+        signed = _read("identity.configuration", identity.configuration, problems)
     if problems:
         raise ConfigError("; ".join(problems))
-    trust = _trust(identity.trusted, overlay_name, trusted)
+    revoked = _revoked(identity.configuration, overlay_name, signed) if signed else ()
+    trust = _trust(identity.trusted, overlay_name, trusted, revoked)
     try:
         shown = trust.identity_of(certificate, now, (Role.PEER,))
     except IdentityError as error:
@@ -61,6 +74,7 @@ def read_identity(identity: IdentityConfig, overlay_name: str, now: float) -> Pe
         trust=trust,
         keys=_key_ring(identity.overlay_keys, overlay_name, keys_text),
         not_after=shown.not_after,
+        revoked=revoked,
     )
 
 
@@ -81,9 +95,17 @@ def _read(field: str, path: str, problems: list[str]) -> bytes:
         return b""
 
 
-def _trust(path: str, overlay_name: str, bundle: bytes) -> Trust:
+def _revoked(path: str, overlay_name: str, signed: bytes) -> tuple[NodeId, ...]:
+    verifier = Ed25519Signatures(bytes(SEED_LENGTH))
     try:
-        return Trust(overlay_name, bundle)
+        return open_configuration(verifier, signed, overlay_name).revoked_ids
+    except ConfigurationError as error:
+        raise ConfigError(f"identity.configuration {path}: {error}") from error
+
+
+def _trust(path: str, overlay_name: str, bundle: bytes, revoked: tuple[NodeId, ...]) -> Trust:
+    try:
+        return Trust(overlay_name, bundle, revoked)
     except ValueError as error:
         raise ConfigError(f"identity.trusted {path}: {error}") from error
 

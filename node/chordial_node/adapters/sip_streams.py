@@ -87,6 +87,16 @@ class SipStreams:
         self._accepting.append(loop.create_task(self._accept(number, listening)))
         return int(listening.getsockname()[1])
 
+    def renew(self, number: int, listener: StreamListener) -> None:
+        """Use other contexts on connections from now on."""
+        self._listeners[number] = listener
+
+    def end_peers(self, is_revoked: Callable[[NodeId], bool]) -> None:
+        """End the connections of peers that are trusted no more."""
+        for connection in list(self._flows.values()):
+            if connection.node is not None and is_revoked(connection.node):
+                self.lose(connection, "its certificate was revoked")
+
     # effects
 
     def open(self, effect: OpenFlow) -> None:
@@ -220,7 +230,8 @@ class SipStreams:
         if listener.transport is not Transport.PEER:
             return None
         try:
-            return self._trust.peer_of(connection.certificate(), time.time(), expected)
+            connection.node = self._trust.peer_of(connection.certificate(), time.time(), expected)
+            return connection.node
         except IdentityError:
             connection.close()
             raise
@@ -253,7 +264,7 @@ class _Connection(asyncio.Protocol):
 
     __slots__ = (
         "_closing", "_early", "_is_counted", "_owner", "_remote", "_silence", "_tell",
-        "_transport", "flow", "is_made",
+        "_transport", "flow", "is_made", "node",
     )  # fmt: skip
 
     def __init__(
@@ -261,6 +272,8 @@ class _Connection(asyncio.Protocol):
     ) -> None:
         self.flow = flow
         self.is_made = False
+        self.node: NodeId | None = None
+        """The peer at the other end, of a connection between peers."""
         self._owner = owner
         self._remote = remote
         self._is_counted = is_counted

@@ -26,8 +26,11 @@ def peer_server(identity: IdentityConfig, alpn: str) -> ssl.SSLContext:
     return _of_peers(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), identity, alpn)
 
 
-def phone_server(sip_certificate: str) -> ssl.SSLContext:
-    """Return the context of a TLS listener for phones; ConfigError says what is wrong."""
+def phone_server(sip_certificate: str, key: str = "") -> ssl.SSLContext:
+    """Return the context of a TLS listener for phones; ConfigError says what is wrong.
+
+    Without a path of its own the key lies in the file of the certificate.
+    """
     if not sip_certificate:
         raise ConfigError(
             "identity.sip_certificate is empty, but a listener of transport tls needs it:"
@@ -35,9 +38,9 @@ def phone_server(sip_certificate: str) -> ssl.SSLContext:
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _load(
-        "identity.sip_certificate",
+        "the certificate for phones",
         sip_certificate,
-        lambda: context.load_cert_chain(sip_certificate),
+        lambda: context.load_cert_chain(sip_certificate, key or None),
     )
     return context
 

@@ -22,6 +22,10 @@ class TlsProbe:
         self._context = context
         self._trust = trust
 
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Show another certificate from now on."""
+        self._context = context
+
     async def __call__(self, link: int, address: Address) -> NodeId | LinkFailed:
         """Return the Node-ID that is proven at an address, or why the link cannot be opened."""
         try:

@@ -73,6 +73,11 @@ class KeyRing:
         if len(self._by_number) != len(keys):
             raise ValueError(f"two SIP keys have the number {keys[0].number}")
 
+    def take(self, renewed: "KeyRing") -> None:
+        """Hold the keys of another one, from now on and wherever this one is looked at."""
+        self.current = renewed.current
+        self._by_number = renewed._by_number
+
     def get(self, number: int) -> DerivedKeys | None:
         """Return the keys of a number if they still count."""
         return self._by_number.get(number)

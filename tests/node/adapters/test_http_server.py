@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from chordial_node.adapters.http_server import HttpServer
+from chordial_node.adapters.http_server import Content, HttpServer
 from chordial_node.boundary.control import Answer, Question, Refused, StatusAnswer
 from chordial_node.boundary.notices import Ready
 from chordial_node.config import Endpoint
@@ -29,7 +29,7 @@ def metrics(status: StatusAnswer) -> bytes:
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[HttpServer, Asked, int]]:
     asked = Asked()
-    server = HttpServer(asked, metrics, "text/plain")
+    server = HttpServer(Content(asked, metrics, "text/plain"))
     port = await server.start(Endpoint("127.0.0.1", 0))
     try:
         yield server, asked, port
@@ -92,3 +92,21 @@ async def test_what_is_not_served_is_answered_as_such(request_bytes: bytes, stat
 async def test_head_is_answered_without_the_page() -> None:
     async with serving() as (_, _, port):
         assert await get(port, b"HEAD /healthz HTTP/1.1\r\n\r\n") == (200, "")
+
+
+@on_a_loop
+async def test_before_there_is_a_peer_the_probes_are_answered_and_say_why() -> None:
+    server = HttpServer()
+    ports = [await server.start(Endpoint("127.0.0.1", 0)) for _ in range(2)]
+    try:
+        server.say_unready("waiting for a certificate: nobody answers")
+        for port in ports:
+            assert await get(port, path("/healthz")) == (200, "ok\n")
+            told = "waiting for a certificate: nobody answers\n"
+            assert await get(port, path("/readyz")) == (503, told)
+            assert await get(port, path("/")) == (503, told)
+            assert await get(port, path("/metrics")) == (200, f"# {told}chordial_ready 0\n")
+        server.show(Content(Asked(), metrics, "text/plain"))
+        assert (await get(ports[0], path("/metrics")))[1].startswith("lookups")
+    finally:
+        await server.stop()

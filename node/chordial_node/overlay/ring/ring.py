@@ -108,8 +108,7 @@ class Ring:
         self._own = own
         self._links = links
         self._table = table
-        address = config.advertise.address
-        domain = config.failure_domain
+        address, domain = config.advertise.address, config.failure_domain
         record = MemberRecord(own, 0, Rank.ALIVE, name, address, sip_address, domain, True)
         self._membership = Membership(kernel, links, table, record)
         self.announce_end = self._membership.announce_end

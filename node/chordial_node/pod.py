@@ -1,0 +1,306 @@
+"""A peer's life in a pod: probes first, then an identity, then the node, and renewals (fleet 2.2).
+
+Nothing here waits for the operator but a first certificate: a pod that returns with its volume
+joins at once. The probe port answers from the beginning, so that waiting passes the startup probe.
+Signals and the exit code are `__main__`'s; what a node does with its identity is `node`'s.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
+from random import SystemRandom
+from typing import Never, TextIO
+
+from chordial_node.adapters.grpc_enrollment import EnrollmentError, enroll
+from chordial_node.adapters.http_server import HttpServer
+from chordial_node.adapters.identity_volume import (
+    AnswerError,
+    Expected,
+    Held,
+    IdentityVolume,
+    NotEnrolledError,
+    VolumeError,
+)
+from chordial_node.adapters.json_logs import NodeLog
+from chordial_node.boundary.effects import Stopped
+from chordial_node.boundary.enrollment import EnrollmentRequest
+from chordial_node.config import ConfigError, Endpoint, NodeConfig, Transport
+from chordial_node.ids import NodeId, node_id
+from chordial_node.node import Node, StartError
+from chordial_node.pod_config import (
+    PROBE_PORT,
+    PodConfig,
+    PodPaths,
+    PodPlace,
+    PodStanding,
+    node_config,
+    parse_pod,
+    place_problems,
+)
+from chordial_node.security.authority import certificate_request
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Between two questions to the operator, drawn anew each time (fleet 2.2)."""
+MOVED_SECONDS = 3.0
+"""So long the operator is asked for the failure domain of a pod that came to another Node."""
+LOOK_SECONDS = 5.0
+SPREAD_SECONDS = 10.0
+"""A bundle that has changed has changed for everybody: not all ask at once."""
+RENEW_AT = 1 / 3
+SUPERSEDED = "a later life of this Node-ID"
+
+
+class Pod:
+    """One pod."""
+
+    def __init__(self, paths: PodPaths, environment: Mapping[str, str], log_stream: TextIO) -> None:
+        """Read what the pod was given; ConfigError names every problem."""
+        self._paths = paths
+        self._config = _read_config(paths)
+        self._place = _place(environment)
+        self._log_stream = log_stream
+        self.log = NodeLog(log_stream, self._config.log_level, self._place.name)
+        self._http = HttpServer()
+        expected = Expected(
+            self._config.overlay_name,
+            _expected_node(environment.get("CHORDIAL_NODE_ID", "")),
+            _read_text(Path(paths.bundle) / "instance-id"),
+        )
+        self._volume = IdentityVolume(Path(paths.identity), expected)
+        self._random = SystemRandom()
+        self._node: Node | None = None
+        self._stop_asked = asyncio.Event()
+
+    def refused(self, reason: str, told: str, remote: str) -> None:
+        """Count and log an outsider whom the edge turned away."""
+        if self._node is not None:
+            self._node.refused(reason, told, remote)
+
+    def terminate(self) -> None:
+        """End: before there is a node at once, else as the set's storage says."""
+        self._stop_asked.set()
+        if self._node is not None:
+            self._node.terminate()
+
+    async def run(self) -> int:
+        """Live; return the exit code. StartError says why this pod cannot be a peer."""
+        try:
+            await self._open_probes()
+            held = await self._unless_stopped(self._identity())
+            return 0 if held is None else await self._run_node(self._configured(held), held)
+        except (VolumeError, ConfigError) as error:
+            raise StartError(f"{self._place.name}: {error}") from error
+        finally:
+            await self._http.stop()
+
+    # before there is a node
+
+    async def _open_probes(self) -> None:
+        for address in self._place.addresses:
+            bind = Endpoint(address, PROBE_PORT)
+            try:
+                await self._http.start(bind)
+            except OSError as error:
+                raise StartError(
+                    f"{self._place.name}: the probes cannot listen at {bind}: {error}"
+                ) from error
+
+    async def _unless_stopped(self, finding: Coroutine[None, None, Held]) -> Held | None:
+        loop = asyncio.get_running_loop()
+        found = loop.create_task(finding)
+        stopped = loop.create_task(self._stop_asked.wait())
+        try:
+            await asyncio.wait([found, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return found.result() if found.done() else None
+        finally:
+            found.cancel()
+            stopped.cancel()
+
+    async def _identity(self) -> Held:
+        try:
+            held = await asyncio.to_thread(self._volume.load, time.time())
+        except NotEnrolledError as error:
+            return await self._enroll(str(error))
+        self.log.line("info", "identity found on the volume", node_id=_name_of(held))
+        if held.node_name != self._place.node_name:
+            return await self._moved(held)
+        return held
+
+    async def _moved(self, held: Held) -> Held:
+        """The pod came to another Node: the failure domain that is held was another one's."""
+        try:
+            return await self._enroll_once(MOVED_SECONDS)
+        except (EnrollmentError, AnswerError) as error:
+            self.log.line("warning", "failure domain not known, taking the Node", told=str(error))
+            return Held(held.identity, held.configuration, held.enrolled_at, "", "")
+
+    async def _enroll(self, reason: str) -> Held:
+        longest = 2 * SHORTEST_PAUSE
+        while True:
+            self._http.say_unready(f"waiting for a certificate: {reason}")
+            try:
+                return await self._enroll_once()
+            except EnrollmentError as error:
+                reason, level = str(error), "error" if error.is_refusal else "warning"
+            except AnswerError as error:
+                reason, level = str(error), "error"
+            self._http.say_unready(f"waiting for a certificate: {reason}")
+            self.log.limited_line(level, "no certificate", told=reason)
+            await asyncio.sleep(self._random.uniform(SHORTEST_PAUSE, longest))
+            longest = min(2 * longest, LONGEST_PAUSE)
+
+    async def _enroll_once(self, seconds: float | None = None) -> Held:
+        """Ask with the token that lies there now, and keep the answer."""
+        bundle = Path(self._paths.bundle)
+        mark = _mark_of(bundle)
+        token = _needed(Path(self._paths.token)).decode("ascii", "replace").strip()
+        root = _needed(bundle / "enrollment.pem")
+        request = EnrollmentRequest(
+            self._config.overlay_name,
+            token,
+            certificate_request(await asyncio.to_thread(self._volume.private_key)),
+            self._listener_request(),
+        )
+        asking = enroll(self._config.enrollment, root, request)
+        enrolled = await asyncio.wait_for(asking, seconds) if seconds else await asking
+        node_name, now = self._place.node_name, time.time()
+        held = await asyncio.to_thread(self._volume.keep, enrolled, node_name, mark, now)
+        fields = {"node_id": _name_of(held), "failure_domain": held.failure_domain}
+        self.log.line("info", "enrolled", **fields)
+        return held
+
+    def _listener_request(self) -> bytes:
+        wants = any(
+            each.transport is Transport.TLS and not each.certificate
+            for each in self._config.listeners
+        )
+        return certificate_request(self._volume.listener_key()) if wants else b""
+
+    def _configured(self, held: Held) -> NodeConfig:
+        standing = PodStanding(held.configuration.founders, held.failure_domain)
+        return node_config(self._config, self._place, self._paths, standing)
+
+    # while there is one
+
+    async def _run_node(self, config: NodeConfig, held: Held) -> int:
+        self._http.say_unready("starting")
+        node = Node(config, self._log_stream, self._http)
+        renewing: asyncio.Task[Never] | None = None
+        try:
+            await node.start()
+            self._node = node
+            if self._stop_asked.is_set():
+                node.terminate()
+            renewing = asyncio.get_running_loop().create_task(self._renew(node, held))
+            ended = await node.wait()
+        finally:
+            if renewing is not None:
+                renewing.cancel()
+            self._http.show(None)
+            await node.close()
+        return await self._end(ended)
+
+    async def _end(self, ended: Stopped) -> int:
+        """Say how it ended; a peer whose identity runs elsewhere must not come again and again."""
+        self._http.say_unready(f"stopped: {ended.reason}")
+        if ended.failed and ended.reason.startswith(SUPERSEDED):
+            self._http.say_unready(f"superseded: {ended.reason}")
+            self.log.line("error", "superseded: waiting to be ended", told=ended.reason)
+            await self._stop_asked.wait()
+        return int(ended.failed)
+
+    async def _renew(self, node: Node, held: Held) -> Never:
+        """Renew at a third of the certificate's life, and when the bundle has changed."""
+        part = RENEW_AT * self._random.uniform(0.9, 1.1)
+        while True:
+            due = held.enrolled_at + part * (held.identity.not_after - held.enrolled_at)
+            await self._until(due, node)
+            try:
+                held = await self._enroll_once()
+                node.renew()
+                continue
+            except EnrollmentError as error:
+                level, told = "error" if error.is_refusal else "warning", str(error)
+            except (AnswerError, VolumeError, ConfigError) as error:
+                level, told = "error", str(error)
+            left = int(held.identity.not_after - time.time())
+            self.log.limited_line(level, "no renewal", told=told, seconds_left=left)
+            await asyncio.sleep(self._random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
+
+    async def _until(self, due: float, node: Node) -> None:
+        while (left := due - time.time()) > 0:
+            if self._is_bundle_new(node):
+                await asyncio.sleep(min(left, self._random.uniform(0.0, SPREAD_SECONDS)))
+                return
+            await asyncio.sleep(min(left, LOOK_SECONDS))
+
+    def _is_bundle_new(self, node: Node) -> bool:
+        bundle = Path(self._paths.bundle)
+        wanted = _read_text(bundle / "bundle-hash")
+        if wanted and wanted == node.bundle_hash:
+            return False
+        return _mark_of(bundle) != self._volume.bundle
+
+
+def _read_config(paths: PodPaths) -> PodConfig:
+    path = Path(paths.config)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return parse_pod(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _place(environment: Mapping[str, str]) -> PodPlace:
+    addresses = environment.get("CHORDIAL_POD_IPS", "").split(",")
+    place = PodPlace(
+        environment.get("CHORDIAL_PEER", ""),
+        tuple(address.strip() for address in addresses if address.strip()),
+        environment.get("CHORDIAL_NODE_NAME", ""),
+    )
+    problems = place_problems(place)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    return place
+
+
+def _expected_node(text: str) -> NodeId | None:
+    try:
+        return node_id(text) if text else None
+    except ValueError as error:
+        raise ConfigError(f"CHORDIAL_NODE_ID: {error}") from error
+
+
+def _name_of(held: Held) -> str:
+    return held.identity.node_id.hex() if held.identity.node_id else ""
+
+
+def _needed(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EnrollmentError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _mark_of(bundle: Path) -> str:
+    """Return what is another one when any file of the mounted bundle has changed."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        names = sorted(each for each in bundle.iterdir() if each.is_file())
+    except OSError:
+        return ""
+    for path in names:
+        digest.update(path.name.encode() + b"\0" + _read_text(path).encode() + b"\0")
+    return digest.hexdigest()
