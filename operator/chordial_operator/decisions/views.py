@@ -92,6 +92,7 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     wants_removal_first: bool = False
     template_hash: str = ""
     """Of the template that its next pod is made of."""
+    demand: str = ""
     stateful_set_replicas: int = 1
     pod: PodView | None = None
     node_state: NodeView = NodeView()
@@ -163,6 +164,7 @@ def peer_views(
                 wants_removal_first=meta.annotations.get(REMOVE_FIRST_ANNOTATION, "")
                 not in ("", "false"),
                 template_hash=template.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
+                demand=template.annotations.get(DEMAND_ANNOTATION, ""),
                 stateful_set_replicas=_at(body, "spec").get("replicas", 1),
                 pod=pod,
                 node_state=_node_state(pod, states),

@@ -30,6 +30,7 @@ def peer(
     unreachable_since: float | None = None,
     created_at: float = 0.0,
     role: str = "",
+    demand: str = "",
 ) -> PeerView:
     set_name, _, number = name.rpartition("-")
     own = node or id_of(name)
@@ -44,6 +45,7 @@ def peer(
         stateful_set_replicas=1 if leaving_since is None else 0,
         wants_removal_first=removal_first,
         template_hash=revision,
+        demand=demand,
         pod=PodView(
             name=f"{name}-0",
             uid=f"uid-{name}",
@@ -55,6 +57,7 @@ def peer(
             is_terminating=leaving_since is not None,
             started_at=created_at,
             template_hash=revision,
+            demand=demand,
         ),
         node_state=NodeView(
             cordoned=cordoned, unreachable_since=unreachable_since, failure_domain=domain
