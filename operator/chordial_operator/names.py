@@ -32,8 +32,6 @@ REMOVE_FIRST_ANNOTATION = f"{GROUP}/remove-first"
 FORCE_SCALE_IN_ANNOTATION = f"{GROUP}/force-scale-in"
 RESTARTED_AT_ANNOTATION = f"{GROUP}/restartedAt"
 TEMPLATE_HASH_ANNOTATION = f"{GROUP}/template-hash"
-DEMAND_ANNOTATION = f"{GROUP}/demand"
-"""On a pod template: what a restart on demand is demanded by (`decisions.upgrade.demand_of`)."""
 
 SEED: Final = "seed"
 RELAY: Final = "relay"

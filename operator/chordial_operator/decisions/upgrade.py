@@ -6,22 +6,20 @@ the overlay is whole again. There is no rollback here: reverting the spec is one
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
 from chordial_operator.decisions import health
 from chordial_operator.decisions.views import PeerView
-from chordial_operator.names import RESTARTED_AT_ANNOTATION, SEED
-from chordial_operator.spec.overlay import Image, Overlay
-from chordial_operator.spec.peer_set import PeerSet
+from chordial_operator.names import SEED
 
 
 class Wanted(msgspec.Struct, frozen=True):
     """What a peer's pod should be made of."""
 
     template_hash: str
-    demand: str = ""
+    """Of what the specs say: a new operator alone changes none (OnDemand)."""
+    image: str = ""
 
 
 class Gate(msgspec.Struct, frozen=True):
@@ -34,7 +32,6 @@ class Gate(msgspec.Struct, frozen=True):
 class UpgradeRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the Overlay's spec says of restarts."""
 
-    strategy: Literal["OnDemand", "Automatic"] = "OnDemand"
     stabilization: float = 10.0
     peer_timeout: float = 900.0
     is_paused: bool = False
@@ -59,7 +56,7 @@ class UpgradeStep(msgspec.Struct, frozen=True, kw_only=True):
     outdated: tuple[str, ...] = ()
     """Peers to be restarted, in their order."""
     held_back: tuple[str, ...] = ()
-    """Peers of another template that nobody has demanded a restart of (OnDemand)."""
+    """Peers of another image than the operator's, which nobody has demanded (OnDemand)."""
     blocked: str = ""
     """Why none is evicted now."""
     stalled: str = ""
@@ -73,20 +70,6 @@ class UpgradeStep(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.outdated) and not self.stalled
 
 
-def demand_of(overlay: Overlay, peer_set: PeerSet) -> str:
-    """Return a text that changes when somebody demands a restart: by image or by annotation.
-
-    It stands on the pod template, so that a new operator with another default restarts nobody.
-    """
-    image = overlay.image or Image()
-    named = ":".join(part for part in (image.repository, image.tag, image.digest) if part)
-    marks = (
-        overlay.meta.annotations.get(RESTARTED_AT_ANNOTATION, ""),
-        peer_set.meta.annotations.get(RESTARTED_AT_ANNOTATION, ""),
-    )
-    return "|".join((named, *marks))
-
-
 def next_step(
     overlay: Sequence[PeerView],
     wanted: Mapping[str, Wanted],
@@ -97,15 +80,18 @@ def next_step(
 ) -> UpgradeStep:
     """Return what to do now; `wanted` are by peer, `gate` is what the step before told."""
     standing = [peer for peer in overlay if peer.name in wanted and not peer.is_leaving]
-    differs = [peer for peer in standing if _differs(peer, wanted[peer.name])]
     due = sorted(
-        (peer for peer in differs if _is_due(peer, wanted[peer.name], rules)),
+        (peer for peer in standing if _is_due(peer, wanted[peer.name])),
         key=lambda peer: _place(peer, wanted[peer.name]),
     )
     outdated = tuple(peer.name for peer in due)
     said = UpgradeStep(
         outdated=outdated,
-        held_back=tuple(peer.name for peer in differs if peer.name not in outdated),
+        held_back=tuple(
+            peer.name
+            for peer in standing
+            if peer.name not in outdated and _is_of_other_image(peer, wanted[peer.name])
+        ),
     )
     if not due or rules.is_paused:
         return msgspec.structs.replace(said, blocked="the overlay is paused" if due else "")
@@ -174,16 +160,13 @@ def _perhaps_stalled(
     return msgspec.structs.replace(said, stalled=text)
 
 
-def _differs(peer: PeerView, wanted: Wanted) -> bool:
+def _is_due(peer: PeerView, wanted: Wanted) -> bool:
     present = peer.template_hash if peer.pod is None else peer.pod.template_hash
     return present != wanted.template_hash
 
 
-def _is_due(peer: PeerView, wanted: Wanted, rules: UpgradeRules) -> bool:
-    if rules.strategy == "Automatic" or peer.template_hash == wanted.template_hash:
-        return True  # of this very template its next pod would be anyway
-    present = peer.demand if peer.pod is None else peer.pod.demand
-    return present != wanted.demand
+def _is_of_other_image(peer: PeerView, wanted: Wanted) -> bool:
+    return peer.pod is not None and bool(wanted.image) and peer.pod.image != wanted.image
 
 
 def _is_broken(peer: PeerView) -> bool:

@@ -11,7 +11,6 @@ import msgspec
 
 from chordial_node.ids import NodeId, node_id
 from chordial_operator.names import (
-    DEMAND_ANNOTATION,
     LEAVING_ANNOTATION,
     NODE_ID_ANNOTATION,
     REMOVE_FIRST_ANNOTATION,
@@ -50,7 +49,7 @@ class PodView(msgspec.Struct, frozen=True):
     started_at: float = 0.0
     """When the pod was created."""
     template_hash: str = ""
-    demand: str = ""
+    image: str = ""
     waiting: str = ""
     """Why it is not scheduled, or a container does not run, with the message."""
 
@@ -92,7 +91,6 @@ class PeerView(msgspec.Struct, frozen=True, kw_only=True):
     wants_removal_first: bool = False
     template_hash: str = ""
     """Of the template that its next pod is made of."""
-    demand: str = ""
     stateful_set_replicas: int = 1
     pod: PodView | None = None
     node_state: NodeView = NodeView()
@@ -164,7 +162,6 @@ def peer_views(
                 wants_removal_first=meta.annotations.get(REMOVE_FIRST_ANNOTATION, "")
                 not in ("", "false"),
                 template_hash=template.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
-                demand=template.annotations.get(DEMAND_ANNOTATION, ""),
                 stateful_set_replicas=_at(body, "spec").get("replicas", 1),
                 pod=pod,
                 node_state=_node_state(pod, states),
@@ -190,7 +187,7 @@ def pod_view(body: Manifest) -> PodView:
         is_terminating=meta.deletion,
         started_at=meta.creation,
         template_hash=meta.annotations.get(TEMPLATE_HASH_ANNOTATION, ""),
-        demand=meta.annotations.get(DEMAND_ANNOTATION, ""),
+        image=next((each.get("image", "") for each in _at(body, "spec").get("containers", ())), ""),
         waiting=_waiting(status),
     )
 

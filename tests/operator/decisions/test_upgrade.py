@@ -9,15 +9,12 @@ from chordial_operator.decisions.upgrade import (
     UpgradeRules,
     UpgradeStep,
     Wanted,
-    demand_of,
     next_step,
 )
 from chordial_operator.decisions.views import PeerView
-from chordial_operator.spec.overlay import parse_overlay
-from chordial_operator.spec.peer_set import parse_relay_set
 from tests.operator.decisions.views_made import NEW, NOW, OLD, peer, report
 
-AUTOMATIC = UpgradeRules(strategy="Automatic")
+RULES = UpgradeRules()
 OPEN = Gate(True, NOW - 60)
 
 
@@ -32,13 +29,13 @@ def step(
     peers: list[PeerView],
     *,
     revision: str = NEW,
-    demand: str = "",
-    rules: UpgradeRules = AUTOMATIC,
+    image: str = "",
+    rules: UpgradeRules = RULES,
     gate: Gate | None = OPEN,
     lost: tuple[str, ...] = (),
     now: float = NOW,
 ) -> UpgradeStep:
-    wanted = {each.name: Wanted(revision, demand) for each in peers}
+    wanted = {each.name: Wanted(revision, image) for each in peers}
     return next_step(peers, wanted, rules, lost, gate, now)
 
 
@@ -120,18 +117,17 @@ def test_a_peer_that_does_not_come_back_stalls_the_upgrade_and_stops_it() -> Non
 
 
 def test_a_paused_overlay_restarts_nobody() -> None:
-    paused = UpgradeRules(strategy="Automatic", is_paused=True)
+    paused = UpgradeRules(is_paused=True)
     said = step([peer("edge-0", ready=False)], rules=paused)
     assert (said.restarts, said.blocked) == ((), "the overlay is paused")
 
 
-def test_on_demand_a_new_operator_restarts_nobody_and_says_what_waits() -> None:
-    on_demand = UpgradeRules()
-    peers = [peer(f"edge-{number}", demand="||") for number in range(4)]
-    said = step(peers, demand="||", rules=on_demand)
+def test_a_new_operator_alone_restarts_nobody_and_says_what_waits() -> None:
+    peers = [peer(f"edge-{number}", image="chordial:1") for number in range(4)]
+    said = step(peers, revision=OLD, image="chordial:2")
     assert (said.restarts, said.outdated) == ((), ())
     assert said.held_back == ("edge-0", "edge-1", "edge-2", "edge-3")
-    assert restarted(step(peers, demand="other||", rules=on_demand)) == [("edge-0", False)]
+    assert step(peers, revision=OLD, image="chordial:1").held_back == ()
 
 
 def test_the_template_of_a_peer_without_pod_is_applied_before_it_gets_one() -> None:
@@ -144,26 +140,6 @@ def test_a_begun_restart_goes_first() -> None:
     peers = fleet()
     peers[0] = msgspec.structs.replace(peers[0], template_hash=NEW)
     assert restarted(step(peers)) == [("edge-0", False)]
-
-
-def test_image_and_annotations_demand_a_restart_and_nothing_else_does() -> None:
-    def demand(overlay: dict[str, object], note: str = "", set_note: str = "") -> str:
-        meta = {"name": "calls", "annotations": {"chordial.dev/restartedAt": note}}
-        edge = {"name": "edge", "annotations": {"chordial.dev/restartedAt": set_note}}
-        return demand_of(
-            parse_overlay({"metadata": meta, "spec": {"domains": ["a.example"], **overlay}}),
-            parse_relay_set({"metadata": edge, "spec": {"overlayRef": {"name": "calls"}}}),
-        )
-
-    told = [
-        demand({}),
-        demand({"image": {"tag": "2"}}),
-        demand({"image": {"digest": "sha256:1"}}),
-        demand({}, note="now"),
-        demand({}, set_note="now"),
-    ]
-    assert len(set(told)) == len(told)
-    assert demand({"copies": 5, "image": {"pullPolicy": "Always"}}) == demand({})
 
 
 class Fleet:

@@ -20,11 +20,7 @@ def stateful_set(name: str, set_name: str = "edge", **annotations: str) -> Manif
         },
         "spec": {
             "replicas": 1,
-            "template": {
-                "metadata": {
-                    "annotations": {"chordial.dev/template-hash": "h", "chordial.dev/demand": "d"}
-                }
-            },
+            "template": {"metadata": {"annotations": {"chordial.dev/template-hash": "h"}}},
         },
     }
 
@@ -37,7 +33,7 @@ POD: Manifest = {
         "deletionTimestamp": THEN,
         "annotations": {"chordial.dev/template-hash": "old"},
     },
-    "spec": {"nodeName": "worker"},
+    "spec": {"nodeName": "worker", "containers": [{"name": "peer", "image": "i"}]},
     "status": {
         "phase": "Running",
         "podIP": "10.1.0.9",
@@ -67,7 +63,7 @@ def test_a_peer_is_joined_from_its_stateful_set_pod_node_and_word() -> None:
     assert (view.name, view.set_name, view.number, view.role) == ("edge-1", "edge", 1, "relay")
     assert (view.node_id.hex(), view.is_founder, view.created_at) == (ID, True, THEN_SECONDS)
     assert (view.leaving_since, view.wants_removal_first) == (THEN_SECONDS, True)
-    assert (view.template_hash, view.demand, view.stateful_set_replicas) == ("h", "d", 1)
+    assert (view.template_hash, view.stateful_set_replicas) == ("h", 1)
     assert view.report is said
     assert view.node_state == NodeView(True, THEN_SECONDS, "west/worker")
     pod = view.pod
@@ -75,6 +71,7 @@ def test_a_peer_is_joined_from_its_stateful_set_pod_node_and_word() -> None:
     assert (pod.uid, pod.ip, pod.node, pod.is_ready, pod.is_terminating, pod.template_hash) == (
         "u", "10.1.0.9", "worker", True, True, "old",
     )  # fmt: skip
+    assert pod.image == "i"
     assert (view.is_leaving, view.is_unreachable, view.is_up, view.stays) == (
         True, True, False, False,
     )  # fmt: skip

@@ -30,7 +30,7 @@ def peer(
     unreachable_since: float | None = None,
     created_at: float = 0.0,
     role: str = "",
-    demand: str = "",
+    image: str = "",
 ) -> PeerView:
     set_name, _, number = name.rpartition("-")
     own = node or id_of(name)
@@ -45,7 +45,6 @@ def peer(
         stateful_set_replicas=1 if leaving_since is None else 0,
         wants_removal_first=removal_first,
         template_hash=revision,
-        demand=demand,
         pod=PodView(
             name=f"{name}-0",
             uid=f"uid-{name}",
@@ -57,7 +56,7 @@ def peer(
             is_terminating=leaving_since is not None,
             started_at=created_at,
             template_hash=revision,
-            demand=demand,
+            image=image,
         ),
         node_state=NodeView(
             cordoned=cordoned, unreachable_since=unreachable_since, failure_domain=domain
