@@ -41,7 +41,7 @@ def test_a_dockerfile_is_as_a_strict_cluster_wants_it(product: str) -> None:
     last = lines[len(lines) - lines[::-1].index("FROM ${BASE}") :]
     assert "USER 10001:10001" in last
     start = f'ENTRYPOINT ["/opt/chordial/bin/python", "-m", "chordial_{product}"]'
-    assert last[-1] == start
+    assert start in last
     assert not [line for line in last if line.startswith(("RUN", "ADD", "VOLUME"))]
 
 

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.cluster.harness import cgroups, images, network, storage
@@ -38,8 +39,11 @@ class Cluster:
 
     def is_running(self) -> bool:
         """Whether every process of the cluster runs."""
-        record = self.processes.record()
-        return bool(record) and all(self.processes.running(name) for name in record)
+        return bool(self.processes.record()) and not self.ended()
+
+    def ended(self) -> list[str]:
+        """The processes of the cluster that should run and do not."""
+        return [name for name in self.processes.record() if self.processes.running(name) is None]
 
     def start(self, tell: Tell) -> None:
         """Start the cluster and return when its nodes are Ready; remains are removed first."""
@@ -64,13 +68,11 @@ class Cluster:
         self.wait_ready()
         tell(f"{NODES} nodes: Ready")
 
-    def load(self, archives: Iterable[Path]) -> None:
+    def load(self, archives: Sequence[Path]) -> None:
         """Import archives of images on every node."""
-        for archive in archives:
-            for worker in self.workers:
-                worker.import_image(archive)
-        for product in images.PRODUCTS:
-            self._name_by_digest(images.name_of(product))
+        with ThreadPoolExecutor(NODES) as pool:
+            for _ in pool.map(lambda worker: worker.import_images(archives), self.workers):
+                pass
 
     def name_image(self, image: str, also: str) -> None:
         """Give an image another name on every node."""
@@ -96,7 +98,7 @@ class Cluster:
         self.processes.end(early)
         for worker in self.workers:
             worker.end_containers()
-        self.processes.end(patience=5.0)
+        self.processes.end(patience=1.0)  # what they keep is thrown away
         for worker in self.workers:
             cgroups.remove(worker.cgroup)
         unmount_below(self.folder)
@@ -108,12 +110,6 @@ class Cluster:
         while True:
             storage.recycle(self.kubectl, self.workers)
             time.sleep(1.0)  # the API was gone: ask again
-
-    def _name_by_digest(self, image: str) -> None:
-        """Let pods name an image by its digest, as one from a registry could be."""
-        repository, _, _ = image.rpartition(":")
-        for worker in self.workers:
-            worker.name_image(image, f"{repository}@{worker.digest_of(image)}")
 
     def _apply(self, objects: list[Json]) -> None:
         self.kubectl.apply(*objects)
@@ -147,6 +143,9 @@ def running_cluster(tell: Callable[[str], None]) -> Cluster:
     cluster = Cluster()
     if cluster.is_running():
         tell(f"found a running cluster: {cluster.kubeconfig}")
-    else:
-        cluster.start(tell)
+        return cluster
+    ended = cluster.ended()
+    if ended:
+        tell(f"a cluster was here, but {', '.join(ended)} ended: starting anew")
+    cluster.start(tell)
     return cluster

@@ -6,7 +6,9 @@ touching the machine's own containerd, cgroups or kernel settings.
 
 import json
 import os
+import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cluster.harness import cgroups, network
@@ -16,6 +18,8 @@ from tests.cluster.harness.parts import installed, program
 from tests.cluster.harness.processes import Processes, started
 
 PAUSE_IMAGE = "localhost/chordial/pause:1"
+RESULTS = Path("/var/lib/cni/results")
+"""Where every CNI plugin of a machine remembers what it did; no setting moves it."""
 START_SECONDS = 60.0
 IMPORT_SECONDS = 180.0
 
@@ -35,6 +39,7 @@ oom_score = 0
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       SystemdCgroup = false
+      Root = "{folder}/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{folder}/cni"
@@ -67,7 +72,7 @@ class Worker:
             CONTAINERD.format(folder=self.folder, socket=self.socket, pause=PAUSE_IMAGE)
         )
         (self.folder / "resolv.conf").write_text(f"nameserver {ADDRESS}\n")
-        self._write("cni/10-chordial.conflist", self._pod_network())
+        self._write("cni/pods.conflist", self._pod_network())
         self._write("kubelet.json", self._kubelet_settings(ca.certificate_path, pair))
         self._write("proxy.json", self._proxy_settings(control_plane / "proxy.kubeconfig"))
         cgroups.create(self.cgroup)
@@ -107,9 +112,13 @@ class Worker:
             namespace=self.namespace,
         )
 
-    def import_image(self, archive: Path) -> None:
-        """Load an archive of images into the node's engine."""
-        self.engine("images", "import", str(archive), timeout=IMPORT_SECONDS)
+    def import_images(self, archives: Sequence[Path]) -> None:
+        """Load archives of images; a pod can name each also by digest, as one of a registry."""
+        for archive in archives:
+            said = self.engine("images", "import", str(archive), timeout=IMPORT_SECONDS)
+            for image in re.findall(r"unpacking (\S+:\S+) \(", said):
+                repository, _, _ = image.rpartition(":")
+                self.name_image(image, f"{repository}@{self.digest_of(image)}")
 
     def digest_of(self, image: str) -> str:
         """The digest of an image that the node has."""
@@ -131,10 +140,17 @@ class Worker:
         return done.stdout
 
     def end_containers(self) -> None:
-        """End what the node's containers left: their processes, shims and cgroups."""
+        """End what the node's containers are and leave: processes, shims, sockets, notes."""
+        bundles = list((self.folder / "state/io.containerd.runtime.v2.task/k8s.io").glob("*"))
+        left = [file for bundle in bundles for file in RESULTS.glob(f"*-{bundle.name}-*")]
+        for bundle in bundles:
+            if (address := bundle / "address").exists():
+                left.append(Path(address.read_text().removeprefix("unix://")))
         cgroups.remove(self.cgroup)
         for pid in shims(self.socket):
             end_shim(pid)
+        for file in left:
+            file.unlink(missing_ok=True)
 
     @property
     def _kubeconfig(self) -> Path:
@@ -165,7 +181,7 @@ class Worker:
             },
         }
         ports = {"type": "portmap", "capabilities": {"portMappings": True}}
-        return {"cniVersion": "0.4.0", "name": "chordial", "plugins": [bridge, ports]}
+        return {"cniVersion": "0.4.0", "name": "chordial-test", "plugins": [bridge, ports]}
 
     def _kubelet_settings(self, authority: Path, pair: tuple[Path, Path]) -> object:
         certificate, key = pair
