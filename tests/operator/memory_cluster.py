@@ -114,6 +114,9 @@ class MemoryCluster:
     async def review_token(self, token: str, audience: str) -> Manifest:
         return {"authenticated": False}
 
+    async def get_path(self, path: str) -> Manifest:
+        raise NotFoundError(f"nothing is served at {path}")
+
     async def nodes(self) -> list[Manifest]:
         return self.all_nodes
 

@@ -152,6 +152,11 @@ class KubernetesCluster:
         status: Manifest = said.get("status") or {}
         return status
 
+    async def get_path(self, path: str) -> Manifest:
+        """Return what the API server serves at a path that is no object's."""
+        kinds = "application/json, application/jwk-set+json"
+        return await self._ask("get", path, header_params={"Accept": kinds})
+
     async def nodes(self) -> list[Manifest]:
         """Return all Nodes of the cluster."""
         said = await self._ask("get", self._path(Ref("Node", "", "")), resource_version="0")

@@ -64,6 +64,9 @@ class Cluster(Protocol):
     async def review_token(self, token: str, audience: str) -> Manifest:
         """Return the `status` of a TokenReview."""
 
+    async def get_path(self, path: str) -> Manifest:
+        """Return what the API server serves at a path that is no object's."""
+
     async def nodes(self) -> list[Manifest]:
         """Return all Nodes of the cluster."""
 

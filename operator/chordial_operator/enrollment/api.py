@@ -35,6 +35,9 @@ class EnrollmentCluster(Protocol):
     async def review_token(self, token: str, audience: str) -> Manifest:
         """Return the `status` of a TokenReview."""
 
+    async def get_path(self, path: str) -> Manifest:
+        """Return what the API server serves at a path that is no object's."""
+
     async def annotate(
         self, ref: Ref, annotations: Mapping[str, str | None], resource_version: str
     ) -> Manifest:

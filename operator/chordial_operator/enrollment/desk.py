@@ -41,7 +41,7 @@ from chordial_operator.enrollment.last_issue import (
 )
 from chordial_operator.enrollment.limits import CallerLimits, Rate, TokenBucket
 from chordial_operator.enrollment.store import AuthorityStore
-from chordial_operator.names import TOKEN_AUDIENCE
+from chordial_operator.enrollment.tokens import TokenReviewer
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay, parse_overlay
 
@@ -77,6 +77,7 @@ class EnrollmentDesk:
         """Take the API server, and where authorities are kept."""
         self._cluster = cluster
         self._store = store
+        self._reviewer = TokenReviewer(cluster, clock)
         self._draw = draw
         self._clock = clock
         self._in_all = TokenBucket(IN_ALL, clock())
@@ -112,7 +113,7 @@ class EnrollmentDesk:
         if not self._in_all.take(self._clock()) or not self._sources.take(source):
             raise EnrollmentRefusedError(Reason.BUSY, "too many requests: ask again later")
         keys = _proven_keys(request)
-        token = await self._cluster.review_token(request.token, TOKEN_AUDIENCE)
+        token = await self._reviewer.review(request.token)
         if not self._pods.take(claims_of(token).pod_uid):
             raise EnrollmentRefusedError(Reason.BUSY, "this pod asks too often: wait some seconds")
         wish = Wish(request.overlay_name, keys.peer)

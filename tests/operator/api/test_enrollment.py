@@ -17,12 +17,14 @@ from chordial_node.boundary.enrollment import Enrolled, EnrollmentRequest
 from chordial_node.ids import node_id
 from chordial_node.security.authority import certificate_request, make_private_key, public_key_of
 from chordial_node.security.certificates import Trust, claims_of
+from chordial_operator.cluster.errors import ForbiddenError
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.cluster.kubernetes import KubernetesCluster
 from chordial_operator.enrollment.checks import EnrollmentRefusedError, Reason
 from chordial_operator.enrollment.desk import EnrollmentDesk
 from chordial_operator.enrollment.rotation import founded
 from chordial_operator.enrollment.store import AuthorityStore
+from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay, parse_overlay
 from tests.cluster.harness.api_server import ApiServer
 from tests.cluster.harness.kubectl import Json
@@ -234,6 +236,27 @@ async def test_one_node_id_has_one_key_whoever_signs(phones: Phones) -> None:
     phones.make_pod()
     taken_over = await phones.enroll(phones.request(phones.token()))
     assert claims_of(taken_over.certificate).node_id == node_id(NODE_ID)
+
+
+@on_a_loop
+async def test_without_a_right_to_token_reviews_the_issuers_keys_judge(phones: Phones) -> None:
+    class Namespaced(KubernetesCluster):
+        async def review_token(self, token: str, audience: str) -> Manifest:
+            raise ForbiddenError("tokenreviews is forbidden")
+
+    async with phones.client() as client:
+        cluster = Namespaced(client)
+        desk = EnrollmentDesk(cluster, AuthorityStore(cluster, OPERATOR))
+        enrolled = await desk.enroll(phones.request(phones.token()), "192.0.2.1")
+        assert claims_of(enrolled.certificate).node_id == node_id(NODE_ID)
+        for token, reason in (
+            (phones.token(pod=""), Reason.NO_POD),
+            (phones.token(audience="https://kubernetes.default.svc"), Reason.NOT_AUTHENTICATED),
+            (phones.token()[:-4] + "AAAA", Reason.NOT_AUTHENTICATED),
+        ):
+            with pytest.raises(EnrollmentRefusedError) as refused:
+                await desk.enroll(phones.request(token), "192.0.2.1")
+            assert refused.value.reason is reason
 
 
 @on_a_loop

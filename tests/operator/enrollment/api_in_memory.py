@@ -14,6 +14,7 @@ class ApiInMemory:
     def __init__(self) -> None:
         self.objects: dict[Ref, Manifest] = {}
         self.tokens: dict[str, Manifest] = {}
+        self.paths: dict[str, Manifest] = {}
         self.asked: list[str] = []
         self.before_create: Callable[[], None] = lambda: None
         self.before_write: Callable[[], None] = lambda: None
@@ -72,6 +73,12 @@ class ApiInMemory:
         self.asked.append("review")
         assert audience == "chordial"
         return self.tokens.get(token, {"authenticated": False, "error": "unknown"})
+
+    async def get_path(self, path: str) -> Manifest:
+        self.asked.append(f"get {path}")
+        if path not in self.paths:
+            raise NotFoundError(f"nothing is served at {path}")
+        return copy.deepcopy(self.paths[path])
 
 
 def _ref(manifest: Manifest) -> Ref:
