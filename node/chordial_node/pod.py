@@ -14,7 +14,7 @@ from random import SystemRandom
 from typing import Never, TextIO
 
 from chordial_node.adapters.grpc_enrollment import EnrollmentError, enroll
-from chordial_node.adapters.http_server import HttpServer
+from chordial_node.adapters.http_server import STARTING, HttpServer
 from chordial_node.adapters.identity_volume import (
     AnswerError,
     Expected,
@@ -185,7 +185,7 @@ class Pod:
     # while there is one
 
     async def _run_node(self, config: NodeConfig, held: Held) -> int:
-        self._http.say_unready("starting")
+        self._http.say_unready(STARTING)
         node = Node(config, self._log_stream, self._http)
         renewing: asyncio.Task[Never] | None = None
         try:

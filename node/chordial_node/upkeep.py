@@ -35,13 +35,15 @@ async def follow_seeds(
 
 
 async def watch_listeners(
-    find_fault: Callable[[], Awaitable[str]], tell: Callable[[Event], None]
+    find_fault: Callable[[], Awaitable[str]],
+    tell: Callable[[Event], None],
+    period: float = TRY_SECONDS,
 ) -> Never:
     """Try the own listeners, and tell when one is silent for long, and when none is any more."""
     misses = 0
     told = ""
     while True:
-        await asyncio.sleep(TRY_SECONDS)
+        await asyncio.sleep(period)
         fault = await find_fault()
         misses = misses + 1 if fault else 0
         if (misses >= MISSES or not fault) and fault != told:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from chordial_node.adapters.self_probe import udp_answers
 from chordial_node.boundary.control import AskStatus, StatusAnswer
 from chordial_node.client import PeerClient, PeerUnreachableError
 from chordial_node.config import (
@@ -116,6 +117,8 @@ async def test_a_lone_founder_becomes_ready_and_stops_when_asked(place: Place) -
     async with place.client() as client:
         status = await status_of(client, lambda status: status.state == "ready")
         assert (status.node_id, status.name) == (NODES[0], "p0")
+        assert status.is_ready
+    assert await udp_answers(place.config.sip.listeners[0].bind)
     node.stop(leave=False)
     ended = await node.wait()
     await node.close()

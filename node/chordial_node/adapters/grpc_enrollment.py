@@ -5,6 +5,9 @@ the next one may, because the kubelet writes a new one in time. Who may believe 
 decided here.
 """
 
+import asyncio
+import socket
+
 import grpc
 
 from chordial_node.boundary.enrollment import Enrolled, EnrollmentRequest
@@ -38,7 +41,8 @@ async def enroll(
 ) -> Enrolled:
     """Return what the authority answers; EnrollmentError says why there is no certificate."""
     credentials = grpc.ssl_channel_credentials(root_certificates=trusted)
-    channel = grpc.aio.secure_channel(_target(address), credentials, _OPTIONS)
+    options = (*_OPTIONS, ("grpc.ssl_target_name_override", address.host))
+    channel = grpc.aio.secure_channel(await _target(address), credentials, options)
     try:
         ask = channel.unary_unary(
             PATH, request_serializer=encode_request, response_deserializer=bytes
@@ -57,7 +61,14 @@ async def enroll(
         await channel.close(None)
 
 
-def _target(address: Endpoint) -> str:
-    if ":" in address.host:
-        return f"ipv6:{address}"
-    return f"dns:///{address}"
+async def _target(address: Endpoint) -> str:
+    """Return all addresses of one family: the system's resolver says why there are none."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            *address.address, type=socket.SOCK_STREAM
+        )
+    except (OSError, UnicodeError) as error:
+        raise EnrollmentError(f"{address.host} cannot be resolved: {error}") from error
+    family = found[0][0]
+    ends = [str(Endpoint(str(each[0]), address.port)) for kind, *_, each in found if kind == family]
+    return f"ipv{6 if family == socket.AF_INET6 else 4}:{','.join(dict.fromkeys(ends))}"

@@ -19,6 +19,7 @@ from chordial_node.config import Endpoint
 LONGEST_HEAD = 8_192
 MOST_CONNECTIONS = 64
 REQUEST_SECONDS = 5.0
+STARTING = "starting"
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -50,7 +51,7 @@ class HttpServer:
     def __init__(self, content: Content | None = None) -> None:
         """Take what the pages are made of, or only probes are answered until `show`."""
         self._content = content
-        self._ready = Ready(is_ready=False, reason="starting")
+        self._ready = Ready(is_ready=False, reason=STARTING)
         self._servers: list[asyncio.Server] = []
         self._open = 0
         self._pages: dict[str, Callable[[], Awaitable[Page]]] = {
@@ -128,8 +129,12 @@ class HttpServer:
         return Page(200, b"ok\n")  # the loop runs: that is all that liveness may depend on
 
     async def _ready_page(self) -> Page:
-        text = f"{self._ready.reason or 'ready'}\n".encode()
-        return Page(200 if self._ready.is_ready else 503, text)
+        reason = self._ready.reason or "ready"
+        if self._content is not None and reason == STARTING:
+            status = await self._content.ask(AskStatus())
+            if isinstance(status, StatusAnswer) and not status.is_ready:
+                reason = f"{status.state}: {status.ready_reason}"
+        return Page(200 if self._ready.is_ready else 503, f"{reason}\n".encode())
 
     async def _metrics_page(self) -> Page:
         content = self._content

@@ -44,7 +44,11 @@ GAUGES = (
           lambda s: s.registrations),
     Gauge("chordial_sip_call_count", "Calls in progress at this peer.", lambda s: s.calls),
     Gauge("chordial_process_uptime_seconds", "Time since the start.", lambda s: s.uptime_seconds),
-    Gauge("chordial_ready", "1: this peer serves.", lambda s: s.state == "ready"),
+    Gauge("chordial_certificate_end_seconds", "Unix time at which the certificate ends.",
+          lambda s: s.not_after),
+    Gauge("chordial_storage_missing_copy_count", "Copies of owned entries that are not in place.",
+          lambda s: s.copies_missing),
+    Gauge("chordial_ready", "1: this peer serves.", lambda s: s.is_ready),
 )  # fmt: skip
 PEERS = ("chordial_overlay_peer_count", "Peers that this one knows, by state.")
 REFUSED = ("chordial_edge_refused_total", "Connections and calls refused by the edge, by reason.")

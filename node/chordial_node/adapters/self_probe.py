@@ -6,51 +6,38 @@ answer is life, whatever it says.
 
 import asyncio
 import secrets
-from contextlib import suppress
+import socket
 
 from chordial_node.config import Endpoint
 
 ANSWER_SECONDS = 2.0
+_LONGEST = 4_096
 
 
 async def udp_answers(listener: Endpoint) -> bool:
     """Tell whether a UDP listener of this process answers an OPTIONS in time."""
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asker:
+        asker.setblocking(False)
+        try:
+            asker.bind((listener.host, 0))
+            asker.connect(listener.address)
+            own = Endpoint(*asker.getsockname()[:2])
+            asker.send(_options(listener, own))
+            await asyncio.wait_for(_readable(asker), ANSWER_SECONDS)
+            return bool(asker.recv(_LONGEST))
+        except OSError:  # a time-out is one, and so is an ICMP error: nobody listens
+            return False
+
+
+async def _readable(asker: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    answered: asyncio.Future[None] = loop.create_future()
+    arrived = asyncio.Event()
+    loop.add_reader(asker, arrived.set)
     try:
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Asker(listener, answered),
-            local_addr=(listener.host, 0),
-            remote_addr=listener.address,
-        )
-    except OSError:
-        return False
-    try:
-        with suppress(TimeoutError, OSError):
-            await asyncio.wait_for(asyncio.shield(answered), ANSWER_SECONDS)
-        return answered.done() and answered.exception() is None
+        await arrived.wait()
     finally:
-        answered.cancel()
-        transport.close()
-
-
-class _Asker(asyncio.DatagramProtocol):
-    def __init__(self, listener: Endpoint, answered: "asyncio.Future[None]") -> None:
-        self._listener = listener
-        self._answered = answered
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        host, port = transport.get_extra_info("sockname")[:2]
-        transport.sendto(_options(self._listener, Endpoint(host, port)))
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if not self._answered.done():
-            self._answered.set_result(None)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self._answered.done():
-            self._answered.set_exception(exc)
+        loop.remove_reader(asker)
 
 
 def _options(listener: Endpoint, own: Endpoint) -> bytes:

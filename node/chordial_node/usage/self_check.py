@@ -49,6 +49,7 @@ class SelfCheck:
     async def _probe(self, is_in_ring: Callable[[], bool]) -> None:
         while not self._is_over and not self._has_passed:
             if not is_in_ring():
+                self.reason = "not in a ring yet, or not in step with it"
                 await self._kernel.sleep(_PROBE_PERIOD_SECONDS)
                 continue
             try:
@@ -78,7 +79,7 @@ class SelfCheck:
             return
         fault = self._local_fault()
         self._tell(not fault, fault or "joined, in step, and the synthetic lookup works")
-        self._kernel.after(_WATCH_PERIOD_SECONDS, self._watch)
+        self._kernel.at_beat(_WATCH_PERIOD_SECONDS, self._watch)
 
     def _tell(self, is_ready: bool, reason: str) -> None:
         if is_ready != self.is_ready:

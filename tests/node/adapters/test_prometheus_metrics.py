@@ -28,6 +28,7 @@ STATUS = StatusAnswer(
     is_degraded=False,
     uptime_seconds=5.0,
     counters={**Counters().snapshot(), "lookups": 9},
+    is_ready=True,
 )
 
 
