@@ -100,6 +100,7 @@ docs: .venv
 	$(BIN)/python -m tests.conformance_page
 	$(BIN)/python -m tests.reference_pages
 	$(BIN)/python -m tests.chart_pages
+	$(BIN)/python -m tests.crd_pages
 
 proto: .venv
 	$(BIN)/python -m grpc_tools.protoc --proto_path=node --python_out=node --pyi_out=node \
