@@ -50,6 +50,9 @@ class GoTool:
     main: str | None = None
     """A main of ours that imports the module."""
 
+    says: str | None = None
+    """The variable of the program that holds its version."""
+
     def binary(self, command: str) -> Path:
         """Where a command of this tool lies once it is built."""
         return cache() / f"{self.name}-{self.version}" / command
@@ -65,6 +68,8 @@ class GoTool:
 
     def link_flags(self) -> str:
         """What the linker writes into the binary: without a version Helm's checks break."""
+        if self.says is not None:
+            return f"-s -w -X {self.says}=v{self.version}"
         if not self.staging:
             return "-s -w"
         major, minor, _ = self.version.split(".")
@@ -85,8 +90,20 @@ NODES = GoTool(
     ("cmd/kube-scheduler", "cmd/kubelet", "cmd/kube-proxy"), staging=True,
 )  # fmt: skip
 COREDNS = GoTool("coredns", "1.15.0", "github.com/coredns/coredns", (), main="coredns.go")
-HELM4 = GoTool("helm", "4.3.1", "helm.sh/helm/v4", ("cmd/helm",))
-HELM3 = GoTool("helm", "3.22.0", "helm.sh/helm/v3", ("cmd/helm",))
+HELM4 = GoTool(
+    "helm",
+    "4.3.1",
+    "helm.sh/helm/v4",
+    ("cmd/helm",),
+    says="helm.sh/helm/v4/internal/version.version",
+)
+HELM3 = GoTool(
+    "helm",
+    "3.22.0",
+    "helm.sh/helm/v3",
+    ("cmd/helm",),
+    says="helm.sh/helm/v3/internal/version.version",
+)
 
 API_TIER = (ETCD, CONTROL)
 EVERYTHING = (*API_TIER, NODES, COREDNS, HELM4, HELM3)
