@@ -8,7 +8,7 @@ version that it was made from. A Secret is read by name, never listed, and remem
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -32,7 +32,12 @@ from chordial_operator.enrollment.authority_secret import (
     read_own_ca,
     secret_name,
 )
-from chordial_operator.enrollment.rotation import ROTATE_CA_ANNOTATION, RotationWishes
+from chordial_operator.enrollment.rotation import (
+    ROTATE_CA_ANNOTATION,
+    PeerBundle,
+    RotationWishes,
+    next_record,
+)
 from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.overlay import Overlay
 
@@ -112,6 +117,23 @@ class AuthorityStore:
             brings_own=overlay.certificates.ca_secret_ref is not None,
             is_resealed=is_resealed,
         )
+
+    async def advance(
+        self, overlay: Overlay, peers: Sequence[PeerBundle], *, is_resealed: bool
+    ) -> Opened:
+        """Take the one step of a rotation that may be taken now, if any: once in every turn.
+
+        `peers` are all that have an identity, but those that are given up as lost.
+        """
+        wishes = await self.wishes(overlay, is_resealed=is_resealed)
+
+        def step(record: AuthorityRecord) -> AuthorityRecord:
+            return next_record(record, wishes, peers, draw=self._draw, now=self._clock())
+
+        kept = await self._read(overlay)
+        if step(kept.record) is kept.record:
+            return kept.opened
+        return await self.change(overlay, step)
 
     async def delete(self, namespace: str, name: str) -> None:
         """Delete an overlay's authority for good: for `deletionPolicy: Delete` alone."""

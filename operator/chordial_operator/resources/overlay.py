@@ -6,6 +6,7 @@ Pure, in the order in which they are applied (fleet H22). What serves one set be
 import msgspec
 
 from chordial_operator.names import (
+    BUNDLE_HASH_KEY,
     ENROLLMENT_ROOT_KEY,
     INSTANCE_ID_KEY,
     OVERLAY_PORT,
@@ -32,6 +33,8 @@ class Bundle(msgspec.Struct, frozen=True):
     enrollment_root: str
     """The authority of the enrollment server, PEM."""
     instance_id: str
+    bundle_hash: str
+    """Of the authorities and key numbers: another one tells peers to enroll again."""
 
 
 class PhonePort(msgspec.Struct, frozen=True, order=True):
@@ -72,6 +75,7 @@ def bundle_map(overlay: Overlay, bundle: Bundle) -> Manifest:
             ROOTS_KEY: bundle.roots,
             ENROLLMENT_ROOT_KEY: bundle.enrollment_root,
             INSTANCE_ID_KEY: bundle.instance_id,
+            BUNDLE_HASH_KEY: bundle.bundle_hash,
         },
     }
 

@@ -10,7 +10,7 @@ from chordial_operator.cluster.errors import ConflictError
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.enrollment.authority import AuthorityError, AuthorityRecord
 from chordial_operator.enrollment.authority_secret import authority_secret, encode_data
-from chordial_operator.enrollment.rotation import founded, revoked
+from chordial_operator.enrollment.rotation import PeerBundle, founded, revoked
 from chordial_operator.enrollment.store import KEPT_SECONDS, MOST_TRIES, AuthorityStore
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay, parse_overlay
@@ -199,3 +199,24 @@ async def test_the_annotation_asks_for_a_rotation() -> None:
     )
     wishes = await store_in(ApiInMemory()).wishes(asks, is_resealed=False)
     assert (wishes.annotation, wishes.is_resealed, wishes.own) == ("1", False, None)
+
+
+@on_a_loop
+async def test_a_rotation_goes_one_step_in_every_turn_and_any_replica_goes_on() -> None:
+    api = ApiInMemory()
+    asks = msgspec.structs.replace(
+        voice(),
+        meta=msgspec.structs.replace(voice().meta, annotations={"chordial.dev/rotate-ca": "1"}),
+    )
+    first, _ = await store_in(api).open(voice())
+    seen = [first.bundle_hash]
+    phases = []
+    for _ in range(4):
+        peers = [PeerBundle("edge-0", seen[-1])]
+        identity, _ = await store_in(api).advance(asks, peers, is_resealed=True)
+        phases.append(str(identity.phase))
+        seen.append(identity.bundle_hash)
+    assert phases == ["Announced", "Switched", "Steady", "Steady"]
+    assert first.roots not in identity.roots
+    writes = [asked for asked in api.asked if asked.startswith("replace")]
+    assert len(writes) == 3

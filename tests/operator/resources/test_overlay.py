@@ -1,9 +1,11 @@
+"""Everything that an overlay needs beside its sets, object by object."""
+
 from chordial_operator.resources.overlay import Bundle, PhonePort, overlay_resources
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import parse_overlay
 from tests.operator.specs import SURROUNDINGS, overlay_body
 
-BUNDLE = Bundle("roots\n", "root\n", "abcd")
+BUNDLE = Bundle("roots\n", "root\n", "abcd", "0f")
 LABELS = {
     "app.kubernetes.io/name": "chordial",
     "app.kubernetes.io/component": "overlay",
@@ -36,14 +38,22 @@ def made(**spec: object) -> list[Manifest]:
     )
 
 
-def test_the_whole_of_an_overlay_in_the_order_of_its_first_apply() -> None:
-    assert made() == [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": meta("voice-bundle"),
-            "data": {"roots.pem": "roots\n", "enrollment.pem": "root\n", "instance-id": "abcd"},
+def test_what_peers_believe_is_applied_first() -> None:
+    assert made()[0] == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": meta("voice-bundle"),
+        "data": {
+            "roots.pem": "roots\n",
+            "enrollment.pem": "root\n",
+            "instance-id": "abcd",
+            "bundle-hash": "0f",
         },
+    }
+
+
+def test_the_whole_of_an_overlay_in_the_order_of_its_first_apply() -> None:
+    assert made()[1:] == [
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
