@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from chordial_node.adapters.grpc_enrollment import EnrollmentError, enroll
 from chordial_node.boundary.enrollment import Enrolled, EnrollmentRequest
+from chordial_node.config import Endpoint
 from chordial_node.ids import node_id
 from chordial_node.security.certificates import claims_of
 from chordial_node.wire.enrollment_codec import PATH, decode_enrolled, encode_request
@@ -51,10 +53,10 @@ class Caller:
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[Caller]:
+async def serving(answer: Answer, host: str = HOST) -> AsyncIterator[Caller]:
     api = ApiInMemory()
     root = await open_root(api, "system", now=time.time())
-    identity = ServerIdentity(root, [HOST])
+    identity = ServerIdentity(root, [host])
     server = EnrollmentServer(identity, answer, lambda: open_root(api, "system", now=time.time()))
     port = await server.start("127.0.0.1:0")
     try:
@@ -128,3 +130,18 @@ async def test_an_overlay_whose_authority_is_broken_says_where_to_look() -> None
         code, why = await peer.status_of(request_of(new_key()))
         assert code is grpc.StatusCode.FAILED_PRECONDITION
         assert "Overlay's conditions" in why
+
+
+@on_a_loop
+async def test_a_nodes_own_client_is_served_and_told_when_not_to_hope() -> None:
+    api = living_peer()
+    async with serving(desk_at(api).enroll, "localhost") as peer:
+        address = Endpoint("localhost", peer.port)
+        enrolled = await enroll(address, peer.root, request_of(new_key()))
+        assert claims_of(enrolled.certificate).node_id == node_id(NODE_ID)
+        with pytest.raises(EnrollmentError, match="another key already") as refused:
+            await enroll(address, peer.root, request_of(new_key()))
+        assert refused.value.is_refusal
+        with pytest.raises(EnrollmentError, match="read it again") as refused:
+            await enroll(address, peer.root, request_of(new_key(), token="forged"))
+        assert not refused.value.is_refusal
