@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _NEXT_TURN_SECONDS = 0.000001
 """Later than this turn, earlier than anything else: the resolution of the simulator's clock."""
+BEAT_SECONDS = 0.25
 
 
 class TimedOutError(Exception):
@@ -45,6 +46,8 @@ class Kernel:
         self._timers = Timers()
         self._effects: list[Effect] = []
         self._wall_offset = 0.0
+        self._beat_offset: float | None = None
+        """Drawn with the first beat: two peers do not beat together."""
         self._sampling_ratio = sampling_ratio
 
     # the turn: called by Core alone
@@ -85,6 +88,20 @@ class Kernel:
     def after(self, seconds: float, fire: Callable[[], None]) -> Timer:
         """Call something once, a number of seconds from now."""
         return self._timers.at(self.now + seconds, fire)
+
+    def at_beat(self, seconds: float, fire: Callable[[], None]) -> Timer:
+        """Call something once, about so many seconds from now, in one turn with others.
+
+        What is done every second or so has no moment of its own: all of it shares a few turns.
+        """
+        if self._beat_offset is None:
+            self._beat_offset = self.random.random() * BEAT_SECONDS
+        offset = self._beat_offset
+        beat = round((self.now + seconds - offset) / BEAT_SECONDS)
+        due = offset + beat * BEAT_SECONDS
+        if due <= self.now:
+            due += BEAT_SECONDS
+        return self._timers.at(due, fire)
 
     def start(self, procedure: Procedure) -> None:
         """Run a procedure up to its first unanswered await; it goes on by itself."""

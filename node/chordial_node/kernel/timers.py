@@ -13,27 +13,26 @@ _REBUILD_FROM = 64
 class Timer:
     """A deadline that fires once, unless it is cancelled before."""
 
-    __slots__ = ("_fire", "_timers", "due")
+    __slots__ = ("_fire", "_timers", "due", "is_armed")
 
     def __init__(self, timers: "Timers", due: float, fire: Callable[[], None]) -> None:
         self.due = due
         self._timers = timers
         self._fire: Callable[[], None] | None = fire
-
-    @property
-    def is_armed(self) -> bool:
-        """Tell whether the timer will still fire."""
-        return self._fire is not None
+        self.is_armed = True
+        """The timer will still fire."""
 
     def cancel(self) -> None:
         """Forget the timer; cancelling twice, or after it fired, changes nothing."""
-        if self._fire is not None:
+        if self.is_armed:
+            self.is_armed = False
             self._fire = None
             self._timers.forget_one()
 
     def take(self) -> Callable[[], None] | None:
         """Return what is to be called, once."""
         fire, self._fire = self._fire, None
+        self.is_armed = False
         return fire
 
 
@@ -60,13 +59,19 @@ class Timers:
     def deadline(self) -> float | None:
         """Return when the next timer is due, or None."""
         heap = self._heap
-        while heap and not heap[0][2].is_armed:
+        while heap:
+            due, _, timer = heap[0]
+            if timer.is_armed:
+                return due
             heapq.heappop(heap)
             self._cancelled -= 1
-        return heap[0][0] if heap else None
+        return None
 
     def next_due(self, now: float) -> Callable[[], None] | None:
         """Return what the next due timer wants called, or None when nothing is due."""
+        heap = self._heap
+        if not heap or heap[0][0] > now:
+            return None
         due = self.deadline()
         if due is None or due > now:
             return None

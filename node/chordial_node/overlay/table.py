@@ -5,8 +5,8 @@ next hop of CHORD-RELOAD (RFC 6940 §10.3) over a full table is one bisect. No l
 message belongs here.
 """
 
-from bisect import bisect_left
-from collections.abc import Container
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterable
 from hashlib import blake2b
 
 from chordial_node.ids import NodeId
@@ -37,6 +37,8 @@ class Table:
         self.avoid: dict[NodeId, float] = {}
         """Peers whose link to us is broken, until this time; told to nobody."""
         self._members: dict[NodeId, Member] = {}
+        self._order: list[NodeId] = []
+        """All members by identifier."""
         self._live: list[NodeId] = []
         self._live_is_shared = False
 
@@ -54,7 +56,18 @@ class Table:
 
     def records(self) -> list[MemberRecord]:
         """Return all records by identifier, tombstones included."""
-        return [self._members[node].record for node in sorted(self._members)]
+        return [self._members[node].record for node in self._order]
+
+    def records_in(self, buckets: Iterable[int]) -> list[MemberRecord]:
+        """Return the records of some buckets, bucket by bucket, tombstones included."""
+        order = self._order
+        found = []
+        for bucket in buckets:
+            index = bisect_left(order, bytes((bucket << 2,)))
+            while index < len(order) and bucket_of(order[index]) == bucket:
+                found.append(self._members[order[index]].record)
+                index += 1
+        return found
 
     def live_digest(self) -> str:
         """Return a hash of everyone who lives and of their lives: equal where views are."""
@@ -78,6 +91,11 @@ class Table:
         member = self._members.get(node)
         return member is not None and member.record.rank not in _LIVE
 
+    def has_lasting(self) -> bool:
+        """Tell whether another peer lives that is not about to end."""
+        members = self._members
+        return any(node != self.own and not members[node].record.is_ending for node in self._live)
+
     def find(self, prefix: bytes) -> NodeId | None:
         """Return the peer whose Node-ID begins so, a live one if there is one."""
         index = bisect_left(self._live, prefix)
@@ -91,13 +109,9 @@ class Table:
         """Keep the larger (incarnation, rank) and tell whether that changed anything."""
         node = record.node_id
         member = self._members.get(node)
-    def has_lasting(self) -> bool:
-        """Tell whether another peer lives that is not about to end."""
-        members = self._members
-        return any(node != self.own and not members[node].record.is_ending for node in self._live)
-
         if member is None:
             self._members[node] = Member(record, now)
+            insort(self._order, node)
         else:
             known = member.record
             if (record.incarnation, record.rank) <= (known.incarnation, known.rank):
@@ -113,6 +127,7 @@ class Table:
         """Forget a peer altogether, tombstone included."""
         member = self._members.pop(node, None)
         if member is not None:
+            del self._order[bisect_left(self._order, node)]
             self.hashes[bucket_of(node)] ^= _hash(member.record)
             self._set_live(node, False)
         self.avoid.pop(node, None)

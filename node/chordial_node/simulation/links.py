@@ -21,8 +21,10 @@ from chordial_node.simulation.agenda import MICROSECONDS
 from chordial_node.simulation.hosts import Host, Process
 from chordial_node.simulation.network import Network
 
-_WRITE_US = 20
-"""From a write to the word that the next one may come."""
+_WRITE_US = 100
+"""From a write to the word that the next one may come, when that takes a moment."""
+_AT_ONCE = 16
+"""One write in so many takes a moment; the others are taken at once, as a socket does."""
 _WINDOW = 65_536
 """Bytes that a stream takes while nothing of them arrives."""
 _DIAL_ONE_WAYS = 3
@@ -63,6 +65,8 @@ class SimulatedLinks:
     def __init__(self, network: Network) -> None:
         self.frames = 0
         self.bytes = 0
+        self.taken: list[LinkEnd] = []
+        """Ends whose frame was taken at once: the world says so before the turn ends."""
         self._network = network
         self._agenda = network.agenda
         self._waiting: dict[LinkEnd, None] = {}
@@ -116,7 +120,10 @@ class SimulatedLinks:
         self.bytes += len(data)
         if not end.held and self._network.reaches(process.host, end.other.process.host):
             self._deliver(end, data)
-            self._tell_written(end)
+            if self.frames % _AT_ONCE != 1:
+                self.taken.append(end)
+            else:
+                self._tell_written(end)
             return
         end.held.append(data)
         end.held_bytes += len(data)

@@ -34,6 +34,8 @@ from chordial_node.boundary.events import (
     ClockStepped,
     DeadlineReached,
     Event,
+    FrameReceived,
+    FrameWritten,
     LoopLagged,
     Started,
     StopAsked,
@@ -44,9 +46,11 @@ from chordial_node.simulation.disks import Disk, DiskFaults
 from chordial_node.simulation.flows import SimulatedFlows
 from chordial_node.simulation.forgotten import FORGOTTEN
 from chordial_node.simulation.hosts import CoreFactory, Host, Process, Schedule
-from chordial_node.simulation.links import SimulatedLinks
+from chordial_node.simulation.links import LinkEnd, SimulatedLinks
 from chordial_node.simulation.network import Faults, Network
 
+_NOTED = 2048
+"""Parts of lines that the digest takes in together."""
 _TRACED = 200
 """Characters of a line of the trace."""
 _LAG_TOLD_FROM_US = 20_000
@@ -92,6 +96,8 @@ class World:
         self.turns = 0
         self._trace = trace
         self._digest = hashlib.blake2b(digest_size=16)
+        self._noted: list[bytes] = []
+        """What the digest takes in next."""
         self._answers: dict[tuple[int, int, int], Callable[[Answer | None], None]] = {}
         self._calls = 0
 
@@ -110,6 +116,8 @@ class World:
     @property
     def digest(self) -> str:
         """The trace digest: equal for equal seeds, on every machine."""
+        self._digest.update(b"".join(self._noted))
+        self._noted.clear()
         return self._digest.hexdigest()
 
     def at(self, seconds: float, action: Callable[[], None]) -> None:
@@ -285,14 +293,31 @@ class World:
         host = process.host
         self.turns += 1
         process.turns += 1
-        kind = type(event)
-        body = b"" if kind is DeadlineReached else _encode(event)
-        line = b"%d %d %s " % (agenda.now_us, host.index, _NAMES[kind])
-        self._digest.update(line + body)
+        if type(event) is FrameReceived:
+            self._note(b"%d %d F%d " % (agenda.now_us, host.index, event.link), event.data)
+        elif event is _DEADLINE:
+            self._note(b"%d %d D" % (agenda.now_us, host.index), b"")
+        else:
+            name = _NAMES[type(event)]
+            self._note(b"%d %d %s " % (agenda.now_us, host.index, name), _encode(event))
+        self._handle(process, host.clock.monotonic(agenda.now_us), event)
+        taken = self.links.taken
+        if taken:
+            self._tell_taken(process, taken)
+        if self._has_heard:
+            self._has_heard = False
+            for look in self.on_notices:
+                look()
+        if process.is_running:
+            self._set_wake(process, process.core.deadline())
+
+    def _handle(self, process: Process, now: float, event: Event) -> None:
+        """Let a core take an event, and do what it asks for."""
+        host = process.host
         if self._trace is not None:
-            self._trace(f"{agenda.now_us / MICROSECONDS:.6f} {host.name} {event}"[:_TRACED])
+            self._trace(f"{self.now:.6f} {host.name} {event}"[:_TRACED])
         try:
-            effects = process.core.handle(host.clock.monotonic(agenda.now_us), event)
+            effects = process.core.handle(now, event)
         except Exception as error:
             error.add_note(f"seed {self.seed}, {self.now:.6f} s, {host.name}: {event}"[:500])
             raise
@@ -300,12 +325,26 @@ class World:
             PERFORMERS.get(type(effect), _observe)(self, process, effect)
         for observer in self.observers:
             observer.on_turn(host, event, effects)
-        if self._has_heard:
-            self._has_heard = False
-            for look in self.on_notices:
-                look()
-        if process.is_running:
-            self._set_wake(process, process.core.deadline())
+
+    def _tell_taken(self, process: Process, taken: list[LinkEnd]) -> None:
+        """Let the next frames go where those of this turn were taken at once."""
+        now = process.host.clock.monotonic(self.agenda.now_us)
+        for end in taken:  # it grows while frames follow
+            if end.is_open and process.is_running and end.number in process.links:
+                self.turns += 1
+                process.turns += 1
+                self._note(b"W%d " % end.number, b"")
+                self._handle(process, now, FrameWritten(end.number))
+        taken.clear()
+
+    def _note(self, line: bytes, body: bytes) -> None:
+        """Take an event into the trace digest."""
+        noted = self._noted
+        noted.append(line)
+        noted.append(body)
+        if len(noted) >= _NOTED:
+            self._digest.update(b"".join(noted))
+            noted.clear()
 
     def _set_wake(self, process: Process, deadline: float | None) -> None:
         if deadline is None:

@@ -50,6 +50,7 @@ class LinkBook:
         for mine, theirs in zip(new.queues, old.queues, strict=True):
             mine.extend(theirs)
             theirs.clear()
+        new.waiting, old.waiting = new.waiting + old.waiting, 0
         new.watched.update(old.watched)
         old.watched.clear()
         new.owed += old.owed + old.owed_before

@@ -5,7 +5,6 @@ that the oldest of each leaves soon. The round trip is smoothed as RFC 6298 says
 knows a second link belongs here.
 """
 
-from collections import deque
 from enum import Enum, IntEnum
 
 import msgspec
@@ -112,6 +111,7 @@ class Link:
         "timer",
         "up_since",
         "used_at",
+        "waiting",
         "watched",
         "written",
     )
@@ -123,7 +123,9 @@ class Link:
         self.is_dialed = is_dialed
         self.state = LinkState.DIALING
         self.hello: Hello | None = None
-        self.queues: tuple[deque[Envelope], ...] = tuple(deque() for _ in Priority)
+        self.queues: tuple[list[Envelope], ...] = tuple([] for _ in Priority)
+        self.waiting = 0
+        """How many envelopes wait in all queues."""
         self.round_trip = RoundTrip()
         self.is_writing = False
         self.due = 0.0
@@ -155,6 +157,7 @@ class Link:
         if len(queue) >= most:
             return False
         queue.append(envelope)
+        self.waiting += 1
         return True
 
     def reserve(self, now: float, most: int) -> bool:
@@ -172,25 +175,25 @@ class Link:
             self.hello is not None and self.hello.member.overlay_address == address
         )
 
-    @property
-    def waiting(self) -> int:
-        """How many envelopes wait."""
-        return sum(map(len, self.queues))
-
     def next_frame(self) -> list[Envelope]:
         """Take what the next frame carries, first things first, a share for each kind."""
         frame: list[Envelope] = []
         size = 0
-        for priority in Priority:
-            queue = self.queues[priority]
+        for priority, queue in zip(_PRIORITIES, self.queues, strict=True):
             if not queue:
                 continue
             limit = size + BULK_BYTES if priority is Priority.BULK else FRAME_BYTES
-            while queue:
-                frame.append(envelope := queue.popleft())
+            taken = 0
+            for envelope in queue:
+                taken += 1
                 size += len(envelope.body) + 100
                 if size >= limit:
                     break
+            frame += queue[:taken]
+            del queue[:taken]
+            self.waiting -= taken
+            if not self.waiting:
+                break
         return frame
 
     def take_all(self) -> list[Envelope]:
@@ -199,6 +202,7 @@ class Link:
         unsent = [envelope for queue in self.queues for envelope in queue]
         for queue in self.queues:
             queue.clear()
+        self.waiting = 0
         return unsent
 
     def _settle_one(self) -> None:
@@ -206,6 +210,9 @@ class Link:
             self.owed_before -= 1
         elif self.owed:
             self.owed -= 1
+
+
+_PRIORITIES = tuple(Priority)
 
 
 def priority_of(envelope: Envelope) -> Priority:

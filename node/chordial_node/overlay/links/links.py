@@ -137,7 +137,10 @@ class Links:
 
     def flush(self) -> None:
         """Write one frame on each link that has something to say and may."""
-        touched, self._book.touched = self._book.touched, {}
+        touched = self._book.touched
+        if not touched:
+            return
+        self._book.touched = {}
         for link in touched.values():
             if link.state is LinkState.UP and not link.is_writing and link.waiting:
                 self._writer.write(link, link.next_frame())

@@ -25,6 +25,8 @@ DIAL_SECONDS = 1.0
 LATE_SECONDS = 0.02
 """A deadline that fires later than this is judged again after what had arrived was read."""
 MOST_SEEN = 4096
+MOST_IDLE = 64
+"""From so many children on, those that are owed nothing are forgotten."""
 MOST_PENDING = 4096
 """Groups that wait for one child; what finds no room is left to the digests."""
 
@@ -55,6 +57,10 @@ class _Child:
         self.watch: Timer | None = None
         self.dial_due = 0.0
 
+    def is_idle(self, now: float) -> bool:
+        """Tell whether nothing is owed, and another frame could go at once."""
+        return not self.sent and not self.pending and self.next_frame <= now
+
     def stop(self) -> None:
         """Cancel both timers."""
         for timer in (self.frame_timer, self.watch):
@@ -81,7 +87,8 @@ class Broadcast:
 
     def owes(self, node: NodeId) -> bool:
         """Tell whether events are on their way to a child, or were a moment ago."""
-        return node in self._children
+        child = self._children.get(node)
+        return child is not None and not child.is_idle(self._kernel.now)
 
     def announce(self, records: Iterable[MemberRecord]) -> None:
         """Deliver events to the whole ring, unless that was done already."""
@@ -160,7 +167,7 @@ class Broadcast:
             self._queue(node, arc_end, list(owed.values()))
 
     def _queue(self, node: NodeId, arc_end: NodeId, records: list[MemberRecord]) -> None:
-        child = self._children.setdefault(node, _Child())
+        child = self._children.get(node) or self._new_child(node)
         if len(child.pending) >= MOST_PENDING and arc_end not in child.pending:
             return
         pending = child.pending.setdefault(arc_end, {})
@@ -175,6 +182,16 @@ class Broadcast:
         elif child.frame_timer is None or not child.frame_timer.is_armed:
             wait = child.next_frame - self._kernel.now
             child.frame_timer = self._kernel.after(wait, lambda: self._on_frame(node, child))
+
+    def _new_child(self, node: NodeId) -> _Child:
+        """Begin to owe a peer something; those that are owed nothing are forgotten in time."""
+        if len(self._children) >= MOST_IDLE:
+            now = self._kernel.now
+            self._children = {
+                each: child for each, child in self._children.items() if not child.is_idle(now)
+            }
+        child = self._children[node] = _Child()
+        return child
 
     def _on_frame(self, node: NodeId, child: _Child) -> None:
         if self._children.get(node) is child and child.pending:
@@ -200,18 +217,14 @@ class Broadcast:
         self._watch(node, child)
 
     def _watch(self, node: NodeId, child: _Child) -> None:
-        """Look at a child again when it is next due; forget it when nothing is owed."""
+        """Look at a child again when it is next due; never when nothing is owed."""
         if child.watch is not None:
             child.watch.cancel()
         if child.sent:
             due = child.sent[0].due
         elif child.pending:
             due = max(child.dial_due, child.next_frame)
-        elif child.next_frame > self._kernel.now:
-            due = child.next_frame
         else:
-            child.stop()
-            del self._children[node]
             return
         wait = max(0.0, due - self._kernel.now)
         child.watch = self._kernel.after(wait, lambda: self._on_due(node, child, due))

@@ -12,7 +12,7 @@ from chordial_node.kernel.kernel import Kernel
 from chordial_node.overlay.links import Links
 from chordial_node.overlay.messages import Digest, DigestDiff, MemberRecord
 from chordial_node.overlay.ring.fingers import fingers
-from chordial_node.overlay.table import BUCKETS, Table, bucket_of
+from chordial_node.overlay.table import BUCKETS, Table
 
 PERIOD_SECONDS = 5.0
 CHUNK_RECORDS = 256
@@ -107,9 +107,8 @@ class Digests:
         """Send records in chunks; the last chunk says which buckets are wanted back."""
         records = [
             record
-            for record in self._table.records()
-            if bucket_of(record.node_id) in buckets
-            and (not known or (record.node_id, record.incarnation, record.rank) not in known)
+            for record in self._table.records_in(buckets)
+            if not known or (record.node_id, record.incarnation, record.rank) not in known
         ]
         chunks = [
             tuple(records[start : start + CHUNK_RECORDS])

@@ -8,18 +8,20 @@ same while others come and go. Pure functions over a sorted list; no table, link
 from bisect import bisect_left
 from collections.abc import Container
 
-from chordial_node.ids import RING_SIZE, NodeId, between, distance, offset
+from chordial_node.ids import ID_LENGTH, RING_SIZE, NodeId, between, distance, offset
 
 
 def fingers(live: list[NodeId], own: NodeId, skip: Container[NodeId] = ()) -> list[NodeId]:
     """Return the fingers of a peer, nearest first: its successor, then doubling distances."""
     chosen: list[NodeId] = []
+    start = int.from_bytes(own, "big")
     reach = 1
     while reach < RING_SIZE:
-        node = _first(live, offset(own, reach), own, skip)
+        wanted = ((start + reach) % RING_SIZE).to_bytes(ID_LENGTH, "big")
+        node = _first(live, wanted, own, skip)
         if node is None:
             break
-        gap = distance(own, node)
+        gap = (int.from_bytes(node, "big") - start) % RING_SIZE
         if gap < reach:
             break
         chosen.append(node)

@@ -30,6 +30,8 @@ WATCHED_EACH_SIDE = 4
 EVERYBODY_BELOW = 8
 """Fewer peers than this watch each other, all of them."""
 TICK_SECONDS = 0.25
+CALM_SECONDS = 0.5
+"""Between two looks while everybody who was pinged has been heard since."""
 PING_SECONDS = 1.0
 SILENT_SECONDS = 1.0
 SILENT_ROUND_TRIPS = 6.0
@@ -84,7 +86,7 @@ class Liveness:
     def start(self) -> None:
         """Watch from now on."""
         self._is_running = True
-        self._arm(self._kernel.random.random() * TICK_SECONDS)
+        self._arm(TICK_SECONDS)
 
     def stop(self) -> None:
         """Watch and accuse nobody any longer."""
@@ -204,18 +206,20 @@ class Liveness:
     # the watch
 
     def _arm(self, seconds: float) -> None:
-        self._expected = self._kernel.now + seconds
-        self._kernel.after(seconds, self._on_tick)
+        self._expected = self._kernel.at_beat(seconds, self._on_tick).due
 
     def _on_tick(self) -> None:
         if not self._is_running:
             return
         now = self._kernel.now
         is_late = now - self._expected > LATE_SECONDS
-        self._arm(LATE_SECONDS if is_late else TICK_SECONDS)
         self._table.expire_avoid(now)
         watched = self.watched()
-        silent = self._look_at(watched)
+        silent, is_calm = self._look_at(watched)
+        if is_late:
+            self._expected = self._kernel.after(LATE_SECONDS, self._on_tick).due
+        else:
+            self._arm(CALM_SECONDS if is_calm else TICK_SECONDS)
         if is_late or not silent:
             return
         patience = SUSPECT_SELF_SECONDS if 3 * len(silent) > len(watched) > 2 else 0.0
@@ -223,27 +227,35 @@ class Liveness:
             if now - self._asked[node] > self._limit(node) + patience:
                 self._report(node, silent)
 
-    def _look_at(self, watched: list[NodeId]) -> list[NodeId]:
-        """Ping who was not heard for a second; return who has been silent for too long since."""
+    def _look_at(self, watched: list[NodeId]) -> tuple[list[NodeId], bool]:
+        """Ping who was not heard for a second; return who has been silent for too long since.
+
+        And whether all was calm: nobody who was pinged before is still to be heard.
+        """
         now = self._kernel.now
         silent: list[NodeId] = []
         asked: dict[NodeId, float] = {}
+        is_calm = True
         for node in watched:
             heard = self._links.last_heard(node)
             since = self._asked.get(node)
             if since is not None and (heard is None or heard < since):
                 asked[node] = since
+                is_calm = False
                 if heard is None:
                     self._links.ensure(node)
                 if now - since > self._limit(node):
                     silent.append(node)
-            elif heard is None or now - heard >= PING_SECONDS - TICK_SECONDS / 2:
+            elif heard is None or now - heard >= PING_SECONDS - CALM_SECONDS / 2:
                 asked[node] = now
+                is_calm = is_calm and heard is not None
                 self._send_ping(node, now)
         self._asked = asked
-        self._reported = {node: at for node, at in self._reported.items() if node in asked}
-        self._lag_of = {node: lag for node, lag in self._lag_of.items() if node in watched}
-        return silent
+        if self._reported:
+            self._reported = {node: at for node, at in self._reported.items() if node in asked}
+        if len(self._lag_of) > len(watched):
+            self._lag_of = {node: lag for node, lag in self._lag_of.items() if node in watched}
+        return silent, is_calm
 
     def _limit(self, node: NodeId) -> float:
         lag = self._kernel.lag + self._lag_of.get(node, 0.0)

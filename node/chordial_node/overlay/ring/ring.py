@@ -385,7 +385,7 @@ class Ring:
 
     def on_neighbors_changed(self) -> None:
         """Keep links to our neighbors, and tell storage."""
-        self._snapshot.changed(self._merge.lost())
+        self._snapshot.changed(self._merge.lost)
         for node in self._nearest():
             self._links.ensure(node)
         self.user.on_neighbors_changed()
@@ -401,14 +401,14 @@ class Ring:
         """See whether a peer came up beside us."""
         self._merge.found(record)
         if self.is_in_ring:
-            self._snapshot.changed(self._merge.lost())
+            self._snapshot.changed(self._merge.lost)
             self._stabilizer.on_alive(record.node_id)
 
     def on_member_dead(self, record: MemberRecord) -> None:
         """Remember whom we lost, look at our own list, and tell storage."""
         self._merge.remember(record)
         if self.is_in_ring:
-            self._snapshot.changed(self._merge.lost())
+            self._snapshot.changed(self._merge.lost)
             self._stabilizer.on_dead(record.node_id)
             self.user.on_member_dead(record.node_id)
 
@@ -445,7 +445,7 @@ class Ring:
         self._liveness.start()
         self._digests.start()
         self._arm_stabilize()
-        self._snapshot.changed(self._merge.lost())
+        self._snapshot.changed(self._merge.lost)
         if not successors:
             self.user.on_neighbors_changed()
 

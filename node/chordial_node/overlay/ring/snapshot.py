@@ -1,9 +1,11 @@
 """What the ring keeps on disk: its members, our incarnation, the proposal a founder agreed to.
 
 protocol.md §7: every peer keeps its last membership. Peers that were lost are kept too: when all
-are killed, the last ones see the others die first. Written at most every ten seconds.
+are killed, the last ones see the others die first. Written at most every ten seconds, and the
+more members there are the less often: each is in the memory of many others.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -19,6 +21,9 @@ INCARNATION_KEY = b"ring/incarnation"
 AGREED_KEY = b"ring/agreed"
 SOON_SECONDS = 0.5
 PAUSE_SECONDS = 10.0
+MOST_PAUSES = 6
+MEMBERS_A_PAUSE = 100
+"""One more pause before the next write for so many members, MOST_PAUSES together."""
 MOST_KEPT = 1024
 
 
@@ -50,14 +55,16 @@ class Snapshot:
         self._table = table
         self._is_due = False
         self._written_at = float("-inf")
-        self._lost: dict[NodeId, MemberRecord] = {}
+        self._lost: Callable[[], list[MemberRecord]] = list
 
-    def changed(self, lost: list[MemberRecord]) -> None:
-        """Write the members soon, with those who were lost."""
-        self._lost = {record.node_id: record for record in lost}
+    def changed(self, lost: Callable[[], list[MemberRecord]]) -> None:
+        """Write the members soon, with those who were lost by then."""
+        self._lost = lost
         if not self._is_due:
             self._is_due = True
-            wait = max(SOON_SECONDS, self._written_at + PAUSE_SECONDS - self._kernel.now)
+            pauses = min(1 + len(self._table) // MEMBERS_A_PAUSE, MOST_PAUSES)
+            written_at, now = self._written_at, self._kernel.now
+            wait = max(SOON_SECONDS, written_at + pauses * PAUSE_SECONDS - now)
             self._kernel.after(wait, self._write)
 
     def keep_incarnation(self, incarnation: int) -> None:
@@ -74,7 +81,7 @@ class Snapshot:
         live = [self._table.get(node) for node in self._table.live_ids()]
         step = -(-len(live) // MOST_KEPT) or 1
         kept = [record for record in live[::step] if record is not None]
-        kept += [record for record in self._lost.values() if not self._is_live(record)]
+        kept += [record for record in self._lost() if not self._is_live(record)]
         self._memory.remember(MEMBERS_KEY, msgspec.msgpack.encode(kept[: 2 * MOST_KEPT]))
 
     def _is_live(self, record: MemberRecord) -> bool:

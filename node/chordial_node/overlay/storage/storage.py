@@ -108,7 +108,7 @@ class Storage:
         self._kernel.counters.values_damaged += damaged
         self._ranges.start(records, is_damaged=damaged > 0)
         self._repair.start()
-        self._kernel.after(SWEEP_SECONDS, self._sweep)
+        self._kernel.at_beat(SWEEP_SECONDS, self._sweep)
 
     # what the peer shows
 
@@ -378,7 +378,10 @@ class Storage:
         self._kernel.counters.values_expired += len(records)
         self._journal.remember_all(records)
         is_done = len(records) < SWEPT_AT_ONCE
-        self._kernel.after(SWEEP_SECONDS if is_done else SWEEP_ON_SECONDS, self._sweep)
+        if is_done:
+            self._kernel.at_beat(SWEEP_SECONDS, self._sweep)
+        else:
+            self._kernel.after(SWEEP_ON_SECONDS, self._sweep)
 
 
 def _stat_of(entry: Entry) -> EntryStat:

@@ -25,6 +25,8 @@ BUCKETS = 1024
 """The finest digests; a power of two, so that fewer buckets are XORs of these."""
 DISK_PREFIX = b"value/"
 _TRACKED_RANGES = 8
+_FEW_PLACES = 256
+"""With no more than so many, digests are made when they are asked for."""
 _PAGE_SCAN = 4096
 _ENTRY_OVERHEAD = 150
 _DIGEST_LENGTH = 16
@@ -201,6 +203,19 @@ class Values:
 
         The number of buckets is a power of two, at most BUCKETS.
         """
+        if len(self._index) <= _FEW_PLACES:
+            folded = [0] * buckets
+            for place in self.places(after, last):
+                folded[_bucket_of(place[0], buckets)] ^= self._held[place].digest
+        else:
+            fine = self._tracked_digests(after, last)
+            folded = fine[:buckets]
+            for start in range(buckets, BUCKETS, buckets):
+                folded = [one ^ other for one, other in zip(folded, fine[start:], strict=False)]
+        return tuple([digest.to_bytes(_DIGEST_LENGTH, "big") for digest in folded])
+
+    def _tracked_digests(self, after: bytes, last: bytes) -> list[int]:
+        """Return the finest digests of a range, kept in step while it is asked for."""
         fine = self._tracked.pop((after, last), None)
         if fine is None:
             fine = [0] * BUCKETS
@@ -209,10 +224,7 @@ class Values:
         self._tracked[after, last] = fine
         while len(self._tracked) > _TRACKED_RANGES:
             del self._tracked[next(iter(self._tracked))]
-        folded = [0] * buckets
-        for index, digest in enumerate(fine):
-            folded[index % buckets] ^= digest
-        return tuple(digest.to_bytes(_DIGEST_LENGTH, "big") for digest in folded)
+        return fine
 
     def page(
         self, after: bytes, last: bytes, wanted: tuple[int, ...], buckets: int, max_bytes: int
