@@ -76,3 +76,11 @@ def is_gone(peer: PeerView, overlay: Sequence[PeerView]) -> bool:
         other.report is not None and other.is_up for other in overlay if other.name != peer.name
     )
     return can_tell and not is_known(peer, overlay)
+
+
+def ring_stands(overlay: Sequence[PeerView]) -> bool:
+    """Tell whether some serving peer says that it has joined and is in step: a ring is founded."""
+    return any(
+        peer.is_up and peer.report and peer.report.is_ready and peer.report.in_step
+        for peer in overlay
+    )

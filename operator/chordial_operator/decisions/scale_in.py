@@ -77,7 +77,7 @@ def plan(
     said = ScaleIn(planned=planned, limited=limited, low_since=since)
     left = since + rules.stabilization - now
     if left > 0:
-        text = f"fewer peers are wanted, acted on in {left:.0f} s if that stays so"
+        text = f"fewer peers are wanted, acted on after {rules.stabilization:g} s of that"
         return msgspec.structs.replace(said, waits=text, look_again=left)
     if rules.has_upgrade_step:
         return msgspec.structs.replace(said, waits="an upgrade restarts a peer, which comes first")

@@ -126,7 +126,7 @@ def _gated(
         return _perhaps_stalled(said, overlay, rules, problem, now)
     left = following.since + rules.stabilization - now
     if left > 0:
-        text = f"the overlay must stay whole for {left:.0f} s more"
+        text = f"the overlay must have been whole for {rules.stabilization:g} s"
         return msgspec.structs.replace(said, blocked=text, look_again=left)
     peer = due[0]
     assert peer.pod is not None  # the overlay is whole

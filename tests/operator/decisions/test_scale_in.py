@@ -42,7 +42,7 @@ def test_first_the_wish_must_be_stable_and_who_would_leave_is_told() -> None:
     said = planned(relays(4), rules(2), since=None)
     assert (leaving(said), said.low_since, said.look_again) == ([], NOW, 60.0)
     assert said.planned == ("edge-3", "edge-1")
-    assert said.waits == "fewer peers are wanted, acted on in 60 s if that stays so"
+    assert said.waits == "fewer peers are wanted, acted on after 60 s of that"
     assert leaving(planned(relays(4), rules(2), since=NOW - 60.0)) == ["edge-3"]
 
 
