@@ -25,12 +25,11 @@ def problem(overlay: Sequence[PeerView], lost: Collection[str], now: float) -> s
             return f"{peer.name} does not answer the operator"
         if peer.report is not None and not peer.report.in_step:
             return f"{peer.name} is not in step with its neighbors"
-    missing = copies_missing(overlay)
-    if missing:
-        return f"{missing} copies are missing"
+    if copies_missing(overlay):
+        return "some copies are missing"
     agree, asked = agreement(overlay)
     if agree != asked:
-        return f"{agree} of {asked} peers agree on who is in the ring"
+        return "peers do not agree on who is in the ring"
     return ""
 
 

@@ -72,8 +72,10 @@ def test_everything_that_shuts_the_gate() -> None:
         "edge-0 is not in step with its neighbors": msgspec.structs.replace(
             usual[0], report=report(in_step=False)
         ),
-        "2 copies are missing": msgspec.structs.replace(usual[0], report=report(copies_missing=2)),
-        "6 of 7 peers agree on who is in the ring": msgspec.structs.replace(
+        "some copies are missing": msgspec.structs.replace(
+            usual[0], report=report(copies_missing=2)
+        ),
+        "peers do not agree on who is in the ring": msgspec.structs.replace(
             usual[0], report=report(digest="other")
         ),
     }
