@@ -87,6 +87,8 @@ CHECKERS: tuple[type[Checker], ...] = (
 SETTLE_SECONDS = 60.0
 _SELDOM = (200_000, 50, 100)
 """Thresholds of the cycle collector: thousands of tables live long, hardly a cycle is made."""
+_JOIN_SECONDS = 10.0
+"""Large populations join within about so long: events that come together share frames."""
 _JOIN_LIMIT_SECONDS = 120.0
 _QUIET_LIMIT_SECONDS = 200.0
 """A leave that began before the faults ended may take a minute, a start after it some seconds."""
@@ -207,7 +209,7 @@ class Simulation:
         """Found the ring and let everyone in."""
         count = len(self.population.hosts)
         self._tell(f"{count} peers start")
-        self.plan.join_all(per_second=max(10.0, count / 30.0))
+        self.plan.join_all(per_second=max(10.0, count / _JOIN_SECONDS))
         everyone = self._wait_for_everyone(_JOIN_LIMIT_SECONDS)
         self._tell(f"{len(self.views.members)} of {count} are in the ring")
         if not everyone:
