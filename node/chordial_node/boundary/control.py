@@ -187,6 +187,12 @@ class UserStatus(msgspec.Struct, frozen=True):
     user: str
     domain: str
     is_registered: bool
+    source: str = ""
+    """Who keeps this user: `namespace/name/uid` of a SipUser; empty: added by the command."""
+    contacts: int = 0
+    """Bindings that hold now."""
+    key_number: int = 0
+    """Of the overlay's key under which the credentials are sealed."""
 
 
 class UsersAnswer(Answer, frozen=True):

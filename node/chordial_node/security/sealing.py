@@ -52,6 +52,11 @@ def is_under_present_key(keys: KeyRing, sealed: bytes) -> bool:
     return sealed[:1] == bytes([keys.current.number])
 
 
+def sealed_under(sealed: bytes) -> int:
+    """Return the number of the key under which something is sealed; 0 of what is no seal."""
+    return sealed[0] if sealed else 0
+
+
 def _keys_of(keys: KeyRing, sealed: bytes) -> DerivedKeys:
     if len(sealed) < _SHORTEST:
         raise SealError(f"a seal has at least {_SHORTEST} bytes, not {len(sealed)}")

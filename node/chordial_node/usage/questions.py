@@ -25,7 +25,7 @@ from chordial_node.boundary.control import (
     UsersAnswer,
     UserStatus,
 )
-from chordial_node.ids import node_id, resource_id
+from chordial_node.ids import ResourceId, node_id, resource_id
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Trace
 from chordial_node.overlay.errors import ErrorCode, OverlayError
@@ -40,7 +40,7 @@ from chordial_node.overlay.messages import (
 from chordial_node.overlay.peer import Peer
 from chordial_node.security.credentials import open_credentials, resource_of_user
 from chordial_node.security.derived_keys import KeyRing
-from chordial_node.security.sealing import SealError
+from chordial_node.security.sealing import SealError, sealed_under
 from chordial_node.sip.errors import RemoteProtocolError
 from chordial_node.sip.uri import parse_sip_uri
 from chordial_node.usage.bindings import Bindings
@@ -165,11 +165,10 @@ class Questions:
         return KindData(data.kind, data.generation, entries)
 
     def _list_users(self) -> Answer:
-        registered = {
-            resource: None
-            for resource, entry in self._peer.storage.owned(KindId.REGISTRATION)
-            if entry.exists and entry.expires_at_ms > self._kernel.wall_ms
-        }
+        contacts: dict[ResourceId, int] = {}
+        for resource, entry in self._peer.storage.owned(KindId.REGISTRATION):
+            if entry.exists and entry.expires_at_ms > self._kernel.wall_ms:
+                contacts[resource] = contacts.get(resource, 0) + 1
         users = []
         for resource, entry in self._peer.storage.owned(KindId.CREDENTIALS):
             if not entry.exists:
@@ -179,7 +178,13 @@ class Questions:
             except SealError:
                 self._kernel.counters.seals_unreadable += 1
                 continue
-            users.append(UserStatus(opened.user, opened.domain, resource in registered))
+            bindings = contacts.get(resource, 0)
+            number = sealed_under(entry.value)
+            users.append(
+                UserStatus(
+                    opened.user, opened.domain, bindings > 0, opened.source, bindings, number
+                )
+            )
         return UsersAnswer(tuple(users))
 
     # lookups --------------------------------------------------------------------------------------

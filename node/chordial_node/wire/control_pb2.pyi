@@ -214,14 +214,20 @@ class ListUsersRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class UserStatus(_message.Message):
-    __slots__ = ("user", "domain", "is_registered")
+    __slots__ = ("user", "domain", "is_registered", "source", "contacts", "key_number")
     USER_FIELD_NUMBER: _ClassVar[int]
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
     IS_REGISTERED_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CONTACTS_FIELD_NUMBER: _ClassVar[int]
+    KEY_NUMBER_FIELD_NUMBER: _ClassVar[int]
     user: str
     domain: str
     is_registered: bool
-    def __init__(self, user: _Optional[str] = ..., domain: _Optional[str] = ..., is_registered: _Optional[bool] = ...) -> None: ...
+    source: str
+    contacts: int
+    key_number: int
+    def __init__(self, user: _Optional[str] = ..., domain: _Optional[str] = ..., is_registered: _Optional[bool] = ..., source: _Optional[str] = ..., contacts: _Optional[int] = ..., key_number: _Optional[int] = ...) -> None: ...
 
 class UsersAnswer(_message.Message):
     __slots__ = ("users",)

@@ -92,9 +92,18 @@ def test_users_of_the_own_range_are_listed_without_secrets() -> None:
     answer = ask(wire, ListUsers())
     assert isinstance(answer, UsersAnswer)
     assert sorted(answer.users, key=lambda each: each.user) == [
-        UserStatus("dora", DOMAIN, False),
-        UserStatus("emil", DOMAIN, True),
+        UserStatus("dora", DOMAIN, False, key_number=1),
+        UserStatus("emil", DOMAIN, True, contacts=1, key_number=1),
     ]
+
+
+def test_the_list_tells_who_keeps_a_user() -> None:
+    wire = Wire(1)
+    made = make_credentials("dora", DOMAIN, "pw", source="calls/dora/uid-1")
+    ask(wire, SetUser("dora", DOMAIN, seal_credentials(KEYS, made, b"n" * 12)))
+    answer = ask(wire, ListUsers())
+    assert isinstance(answer, UsersAnswer)
+    assert [each.source for each in answer.users] == ["calls/dora/uid-1"]
 
 
 def test_a_trace_shows_the_way_and_the_contacts_at_its_end() -> None:
