@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from chordial_node.boundary.control import (
+    Drain,
     Get,
     Lookup,
     LookupAnswer,
@@ -26,6 +27,7 @@ from chordial_node.boundary.events import (
     FrameWritten,
     Persisted,
     Started,
+    StopAsked,
 )
 from chordial_node.boundary.notices import NeighborsChanged, ProcedureFaulted
 from chordial_node.config import Endpoint, NodeConfig
@@ -167,6 +169,17 @@ def test_a_call_that_is_dropped_breaks_calm_call() -> None:
         return None
 
     assert "CalmCall" in violated(simulate(making(before), minutes=1.0))
+
+
+def test_a_drain_that_cuts_phones_off_is_a_failed_call() -> None:
+    def before(core: Driven, now: float, event: Event) -> list[Effect] | None:
+        if isinstance(event, Asked) and isinstance(event.question, Drain):
+            return core.handle(now, StopAsked(leave=False))
+        return None
+
+    calls = Calls(phones=14, calls_per_second=2.0, behind_service=True)
+    made = run(1, peers=7, minutes=1.5, scenario="drain", calls=calls, make=making(before))
+    assert "CalmCall" in violated(made)
 
 
 # the ring

@@ -75,13 +75,13 @@ class RightPhone(CallChecker):
 
 
 class CalmCall(CallChecker):
-    """In a calm run every call and every message is answered with success."""
+    """In a run that is calm, or where peers but drain, every call and every message succeeds."""
 
     name = "CalmCall"
 
     def on_call(self, one: Line, other: Line, outcome: Outcome) -> None:
         """Check the final answer."""
-        if not self.situation.is_calm:
+        if not self.situation.is_calm and not self.situation.only_drains:
             self.skip("the run is not calm")
             return
         self.check(

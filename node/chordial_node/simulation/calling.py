@@ -13,13 +13,16 @@ import msgspec
 from chordial_node.boundary.control import Done, SetUser
 from chordial_node.security.credentials import make_credentials, seal_credentials
 from chordial_node.simulation.agenda import MICROSECONDS, Draws, below, exponential_us
+from chordial_node.simulation.hosts import Host
 from chordial_node.simulation.operations import Operation
 from chordial_node.simulation.phones import Outcome, Phone
 from chordial_node.simulation.population import DOMAIN, KEYS, Population
+from chordial_node.simulation.service import Service
 from chordial_node.simulation.views import Views
 from chordial_node.simulation.workload import Workload
 
 REFUSED_AGAIN_SECONDS = 2.0
+READY_SECONDS = 3.0
 
 
 class Calls(msgspec.Struct, frozen=True):
@@ -32,6 +35,10 @@ class Calls(msgspec.Struct, frozen=True):
     calls_per_second: float = 0.2
     messages_per_second: float = 0.2
     hold_seconds: float = 5.0
+    behind_service: bool = False
+    """Phones are behind a NAT, and reach the peers by one address, as that of a Service: each
+    keeps its peer until that goes unready, and is reached by it alone. They come again when two
+    thirds of what was granted is over."""
 
 
 class Line(msgspec.Struct):
@@ -40,6 +47,7 @@ class Line(msgspec.Struct):
     phone: Phone
     edge: int = 0
     """Number of the peer that it uses."""
+    has_edge: bool = False
     has_credentials: bool = False
     asked: int = 0
     """CSeq of the last REGISTER that was sent."""
@@ -77,13 +85,19 @@ class People:
         self._draws = Draws(self._world.seed ^ 0x63616C6C)
         self._is_running = False
         self._is_quiet = False
+        self._service = Service(population, self._draws)
+        self._service.on_gone = self._on_edge_gone
         self.lines = [self._line(index) for index in range(calls.phones)]
 
     def start(self) -> None:
         """Let users be made and phones registered; then they call."""
         self._is_running = True
-        for line in self.lines:
-            self._make_user(line)
+        if (
+            self._calls.behind_service
+        ):  # when all peers take new flows: then they stay where they are
+            self._world.at(READY_SECONDS, self._make_users)
+        else:
+            self._make_users()
         calls = self._calls
         for rate, act in (
             (calls.calls_per_second, self._call),
@@ -103,7 +117,8 @@ class People:
     def _line(self, index: int) -> Line:
         user = f"user{index}"
         address = (f"192.0.2.{index + 1}", 5060)
-        return Line(Phone(self._world, user, f"password of {user}", address))
+        contact = f"sip:{user}@192.168.0.{index + 1}:5060" if self._calls.behind_service else ""
+        return Line(Phone(self._world, user, f"password of {user}", address, contact))
 
     def _go_on(self, mean_us: int, act: Callable[[], None]) -> None:
         def again() -> None:
@@ -115,6 +130,10 @@ class People:
         agenda.do(agenda.now_us + exponential_us(self._draws, mean_us), again)
 
     # being there
+
+    def _make_users(self) -> None:
+        for line in self.lines:
+            self._make_user(line)
 
     def _make_user(self, line: Line) -> None:
         user = line.phone.user
@@ -138,22 +157,21 @@ class People:
     def _register(self, line: Line) -> None:
         if not self._is_running:
             return
-        host = self._workload.some_host()
+        host = self._edge_for(line)
         if host is None:
             self._world.at(REFUSED_AGAIN_SECONDS, lambda: self._register(line))
             return
-        line.edge = host.index
+        self._attach(line, host)
         cseq = 0
 
         def ended(outcome: Outcome) -> None:
             self.tally.registers += 1
             if outcome.status == 200:
                 line.acknowledged = max(line.acknowledged, cseq)
-                lasts_us = self._calls.expires_seconds * MICROSECONDS
+                lasts_us = (outcome.expires or self._calls.expires_seconds) * MICROSECONDS
                 line.expires_us = self._world.now_us - int(outcome.seconds * MICROSECONDS)
                 line.expires_us += lasts_us
-                mean = self._calls.refresh_seconds
-                again = mean * (0.5 + self._draws.random())
+                again = self._comes_again_after(outcome)
             else:
                 self.tally.register_failures += 1
                 again = REFUSED_AGAIN_SECONDS
@@ -161,6 +179,32 @@ class People:
 
         expires = self._calls.expires_seconds
         cseq = line.asked = line.phone.register(host.listeners[0], expires, ended)
+
+    def _comes_again_after(self, outcome: Outcome) -> float:
+        if self._calls.behind_service:
+            return outcome.expires * (0.6 + 0.15 * self._draws.random())
+        return self._calls.refresh_seconds * (0.5 + self._draws.random())
+
+    def _edge_for(self, line: Line) -> Host | None:
+        if not self._calls.behind_service:
+            return self._workload.some_host()
+        edge = self._population.hosts[line.edge]
+        return edge if line.has_edge and self._service.serves(edge) else self._service.pick()
+
+    def _attach(self, line: Line, host: Host) -> None:
+        line.edge = host.index
+        line.has_edge = True
+        if self._calls.behind_service:
+            line.phone.flow = host.listeners[0]
+
+    def _on_edge_gone(self, host: Host) -> None:
+        """What a Service does: the next packet of each of its phones goes to another peer."""
+        for line in self.lines if self._calls.behind_service else ():
+            if line.has_edge and line.edge == host.index:
+                other = self._service.pick()
+                line.has_edge = other is not None
+                if other is not None:
+                    self._attach(line, other)
 
     # talking
 

@@ -51,6 +51,8 @@ class Situation:
         self.world.on_end.append(self._on_end)
         self.is_calm = False
         """No fault of any kind was, or will be, part of this run."""
+        self.only_drains = False
+        """Nothing fails in this run, but peers drain."""
         self.was_cut = False
         """The network was split at some time of this run."""
         self.last_fault_us = 0

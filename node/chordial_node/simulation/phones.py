@@ -19,6 +19,10 @@ from chordial_node.simulation.world import World
 T1 = 0.5
 T2 = 4.0
 TIMER_F = 64 * T1
+MOST_CHALLENGES = 3
+"""A phone whose packets reach another peer is challenged again (`stale=true`)."""
+PATIENCE_SECONDS = 120.0
+"""Nobody lets it ring for longer."""
 RING_SECONDS = 0.3
 
 Then = Callable[[Sip | None], None]
@@ -30,6 +34,8 @@ class Outcome(msgspec.Struct, frozen=True):
     status: int
     """0: nobody answered."""
     seconds: float
+    expires: int = 0
+    """Of a REGISTER: for how long the phone is registered."""
 
 
 Ended = Callable[[Outcome], None]
@@ -68,9 +74,13 @@ class _Dialog:
 class Phone:
     """One phone of one user."""
 
-    def __init__(self, world: World, user: str, password: str, address: Address) -> None:
+    def __init__(
+        self, world: World, user: str, password: str, address: Address, contact: str = ""
+    ) -> None:
         self.user = user
         self.address = address
+        self.flow: Address | None = None
+        """Behind a NAT and a Service: the one peer that its packets reach, and that reaches it."""
         self.calls_answered = 0
         self.messages: list[bytes] = []
         self.cseq = 0
@@ -79,6 +89,7 @@ class Phone:
         """Called with each request that begins something here."""
         self._world = world
         self._password = password
+        self._contact = contact or f"sip:{user}@{address[0]}:{address[1]}"
         self._sent: dict[tuple[str, str], _Sent] = {}
         self._dialogs: dict[str, _Dialog] = {}
         self._answered: dict[tuple[str, str], bytes] = {}
@@ -148,7 +159,7 @@ class Phone:
 
     def on_datagram(self, source: Address, data: bytes) -> None:
         """Take a datagram."""
-        if not data.strip():
+        if not data.strip() or (self.flow is not None and source != self.flow):
             return
         message = sip_text.parse(data)
         if message.status:
@@ -173,7 +184,7 @@ class Phone:
             return
         key = (request.branch, request.method)
         if key in self._answered:
-            self._world.network.datagram(self.address, source, self._answered[key])
+            self._world.network.datagram(self.address, self.flow or source, self._answered[key])
             return
         tag = f"{self.user}-{len(self._answered)}"
         if request.method == "INVITE":
@@ -213,17 +224,21 @@ class Phone:
         def finish(response: Sip | None) -> None:
             answered(response)
             took = (self._world.now_us - started_us) / 1_000_000
-            ended(Outcome(response.status if response is not None else 0, took))
+            ended(Outcome(response.status if response is not None else 0, took, _expires(response)))
 
-        def once(response: Sip | None) -> None:
-            for challenge, proof in _CHALLENGES:
-                if response is not None and response.get(challenge):
-                    value = self._proof(response.get(challenge), request)
-                    self._transmit(self._again(request, proof, value), edge, finish)
-                    return
-            finish(response)
+        def prove(sent: Sip, challenges: int) -> Then:
+            def then(response: Sip | None) -> None:
+                for challenge, proof in _CHALLENGES if challenges else ():
+                    if response is not None and response.get(challenge):
+                        value = self._proof(response.get(challenge), sent)
+                        again = self._again(sent, proof, value)
+                        self._transmit(again, edge, prove(again, challenges - 1))
+                        return
+                finish(response)
 
-        self._transmit(request, edge, once)
+            return then
+
+        self._transmit(request, edge, prove(request, MOST_CHALLENGES))
 
     def _transmit(self, request: Sip, edge: Address, then: Then) -> None:
         sent = _Sent(request, edge, then)
@@ -238,15 +253,21 @@ class Phone:
 
         def give_up() -> None:
             self._sent.pop((request.branch, request.method), None)
-            if not sent.is_done and not sent.is_ringing:
+            if not sent.is_done:
                 sent.is_done = True
                 then(None)
 
+        def lose_patience() -> None:
+            if not sent.is_done and sent.is_ringing:
+                self._world.at(PATIENCE_SECONDS, give_up)
+            else:
+                give_up()
+
         self._world.at(T1, lambda: repeat(T1))
-        self._world.at(TIMER_F, give_up)
+        self._world.at(TIMER_F, lose_patience)
 
     def _send(self, message: Sip, to: Address) -> None:
-        self._world.network.datagram(self.address, to, sip_text.write(message))
+        self._world.network.datagram(self.address, self.flow or to, sip_text.write(message))
 
     def _answer(self, request: Sip, source: Address, status: int, reason: str, tag: str) -> Sip:
         extra = [("Contact", f"<{self._contact}>")] if request.method == "INVITE" else []
@@ -255,15 +276,10 @@ class Phone:
         if len(self._answered) > 1000:
             self._answered.pop(next(iter(self._answered)))
         self._answered[(request.branch, request.method)] = data
-        self._world.network.datagram(self.address, source, data)
+        self._world.network.datagram(self.address, self.flow or source, data)
         return response
 
     # writing
-
-    @property
-    def _contact(self) -> str:
-        host, port = self.address
-        return f"sip:{self.user}@{host}:{port}"
 
     def _via(self) -> tuple[str, str]:
         self._numbers += 1
@@ -325,6 +341,8 @@ class Phone:
         cseq = int(request.get("CSeq").split()[0]) + 1
         headers = [(proof, value)]
         for name, old in request.headers:
+            if name == proof:
+                continue
             if name == "Via":
                 headers.insert(0, self._via())
             elif name == "CSeq":
@@ -332,6 +350,15 @@ class Phone:
             else:
                 headers.append((name, old))
         return Sip(request.first, headers, request.body)
+
+
+def _expires(response: Sip | None) -> int:
+    """What a phone takes from its own Contact in the answer to its REGISTER."""
+    if response is None or response.method != "REGISTER":
+        return 0
+    _, _, value = response.get("Contact").partition(";expires=")
+    digits = value.partition(";")[0]
+    return int(digits) if digits.isdigit() else 0
 
 
 _CHALLENGES = (

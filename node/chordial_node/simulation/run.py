@@ -173,13 +173,14 @@ class Simulation:
         trace: Trace | None = None,
     ) -> None:
         self.world = World(seed, scenario.faults, trace)
-        self.population = Population(self.world, peers, make)
+        self.population = Population(self.world, peers, _made_for(scenario, make))
         self.views = Views(self.population)
         self.situation = Situation(self.population, self.views)
         self.situation.is_calm = scenario.is_calm
         self.ledger = Ledger()
         self.workload = Workload(self.population, self.views, self.ledger, load or Load())
-        self.people = People(self.population, self.views, self.workload, calls or Calls())
+        calls = calls or scenario.calls or Calls()
+        self.people = People(self.population, self.views, self.workload, calls)
         self.plan = Plan(scenario, self.population, self.views, self.situation)
         self.checkers = [checker(self.situation) for checker in CHECKERS]
         for checker in self.checkers:
@@ -236,6 +237,9 @@ class Simulation:
         self.plan.end()
         self.workload.stop()
         self._tell("faults end")
+        if self._scenario.drain_every:  # calls end while phones still follow their edges
+            self.people.be_quiet()
+            self.world.run_for(SETTLE_SECONDS)
         if self.situation.was_cut:
             # Two sides accept one Call-ID for the first time at different moments, and the later
             # one wins the merge: the next refresh of the phone brings its newest binding back.
@@ -320,3 +324,17 @@ class Simulation:
 
     def _complain(self, invariant: str, what: str) -> None:
         self.checkers[0].violations.append(Violation(invariant, self.world.now, what))
+
+
+def _made_for(scenario: Scenario, make: MakeCore) -> MakeCore:
+    """Return what makes the peers of a scenario."""
+    if not (seconds := scenario.max_expires_seconds):
+        return make
+
+    def made(config: NodeConfig, own: NodeId, random: Random) -> Driven:
+        sip = msgspec.structs.replace(
+            config.sip, max_expires_seconds=seconds, min_expires_seconds=seconds
+        )
+        return make(msgspec.structs.replace(config, sip=sip), own, random)
+
+    return made

@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from chordial_node.boundary.control import Drain
 from chordial_node.simulation.agenda import MICROSECONDS, Draws, exponential_us
+from chordial_node.simulation.calling import Calls
 from chordial_node.simulation.checkers import Situation
 from chordial_node.simulation.hosts import Host
 from chordial_node.simulation.network import Faults
@@ -43,7 +45,19 @@ class Scenario(msgspec.Struct, frozen=True):
     """In the middle of the run every process is killed, and started again within two seconds."""
     split_seconds: float = 0.0
     """In the middle of the run half of the peers are cut off from the others for so long."""
+    drain_every: float = 0.0
+    """So many seconds after the last drain has ended, another peer that is no founder drains, and
+    is started again later; the disk of one that has left is wiped. 0: nobody drains."""
+    calls: Calls | None = None
+    """What phones do, where it is not the usual."""
+    max_expires_seconds: int = 0
+    """The longest registration, where it is not the usual; it is the shortest as well."""
     is_calm: bool = False
+
+    @property
+    def only_drains(self) -> bool:
+        """Tell whether nothing fails but that peers end as they should."""
+        return self.drain_every > 0.0 and self.faults == Faults()
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -81,6 +95,15 @@ SCENARIOS: dict[str, Scenario] = {
             faults=Faults(clock_offset=0.5),
             split_seconds=60.0,
         ),
+        Scenario(
+            "drain",
+            "peers drain one after the other; phones behind a NAT and a Service call all the time",
+            drain_every=10.0,
+            calls=Calls(
+                phones=12, calls_per_second=1.0, messages_per_second=0.5, behind_service=True
+            ),
+            max_expires_seconds=20,
+        ),
     )
 }
 
@@ -101,6 +124,9 @@ class Plan:
         self._draws = Draws(self._world.seed ^ 0x706C616E)
         self._is_running = False
         self._has_ended = False
+        self._draining: dict[Host, None] = {}
+        self._drained: list[Host] = []
+        self._situation.only_drains = scenario.only_drains
         self._world.on_end.append(self._on_end)
 
     # the beginning
@@ -126,6 +152,8 @@ class Plan:
             world.at(seconds / 3.0, self._restart_all)
         if scenario.split_seconds:
             world.at(seconds / 3.0, self._split)
+        if scenario.drain_every:
+            self._after_us(int(scenario.drain_every * MICROSECONDS), self._drain_one)
         self._repeat(scenario.faults.stall_per_minute, self._stall_one)
         self._repeat(scenario.faults.reset_per_minute, self._reset_one)
 
@@ -142,8 +170,31 @@ class Plan:
             self._start_after(host, int(self._draws.random() * 2.0 * MICROSECONDS))
 
     def _on_end(self, host: Host) -> None:
+        if host in self._draining:
+            del self._draining[host]
+            self._drained.append(host)
+            self.tell(f"{host.name} has ended: {host.stopped}")
+            has_left = host.stopped == "left"
+            if has_left:
+                host.disk.wipe()
+            self._start_after(host, int((20.0 if has_left else 2.0) * MICROSECONDS))
+            self._after_us(int(self._scenario.drain_every * MICROSECONDS), self._drain_one)
         if self._has_ended:
             self._start_after(host, MICROSECONDS)
+
+    def _drain_one(self) -> None:
+        """Let a peer that has not drained yet leave; each third one but restarts."""
+        hosts = self._population.hosts[len(self._population.founding_hosts) :]
+        there = [host for host in hosts if self._views.in_ring(host)]
+        if not self._is_running or not there:
+            return
+        last = self._drained[-len(hosts) // 2 :]
+        host = self._population.pick([each for each in there if each not in last] or there)
+        how = "restart" if len(self._drained) % 3 == 2 else "leave"
+        self.tell(f"{host.name} drains, to {how}")
+        self._draining[host] = None
+        self._situation.leave(host)
+        self._world.ask(host, Drain(restart=how == "restart"), lambda answer: None)
 
     # lives
 

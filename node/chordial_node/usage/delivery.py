@@ -57,6 +57,8 @@ class Delivery:
         self._holding = holding
         self.is_ending = False
         """This edge is about to end: a phone's newer binding goes before its old flow here."""
+        self.is_cut = False
+        """It is in its last steps: what flows it had are to be counted on no more."""
 
     # what is known --------------------------------------------------------------------------------
 
@@ -77,7 +79,8 @@ class Delivery:
         groups: dict[tuple[int, bytes], list[Way]] = {}
         for binding in reversed(found.live):
             registration = binding.registration
-            if registration.moving and not with_moving:
+            is_kept = registration.edge == self._own and not self.is_cut
+            if registration.moving and not (with_moving or is_kept):
                 continue
             if only_tls and registration.transport != Transport.TLS.value:
                 continue

@@ -15,7 +15,6 @@ from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.procedures import Reply
 from chordial_node.overlay.errors import OverlayError
 from chordial_node.sip.flow import Flow
-from chordial_node.usage.dialogs import Dialogs
 from chordial_node.usage.location import within
 
 _TELL_SECONDS = 0.5
@@ -23,8 +22,10 @@ _TELL_SECONDS = 0.5
 _LOOK_SECONDS = 0.25
 _LOOK_AT_PHONES_SECONDS = 1.0
 _HAND_OVER_SECONDS = 10.0
-"""At least so long is tried to hand over, however late it is."""
+"""Begins no attempt to hand over later than this."""
 _MARK_SECONDS = 10.0
+_SETTLE_SECONDS = 5.0
+"""Calls that began while phones were marked are given so long: others are held already."""
 _CLOSE_STEPS = 50
 _CLOSE_PAUSE_SECONDS = 0.1
 """Connections are closed in so many steps: their phones come again somewhere all at once."""
@@ -60,6 +61,9 @@ class Phones(Protocol):
     async def mark(self) -> int:
         """Tell their callers that they move; return how many they are."""
 
+    def cut(self) -> None:
+        """Reach them by their flows no more: these end as the peer goes unready."""
+
 
 class Closing(Protocol):
     """What a drain needs of the flows."""
@@ -77,15 +81,15 @@ class Drain:
     def __init__(
         self,
         kernel: Kernel,
-        dialogs: Dialogs,
+        calls: Callable[[], int],
         overlay: Departing,
         phones: Phones,
         flows: Closing,
         timeout: float,
     ) -> None:
-        """Hold what is waited for, and told."""
+        """Hold what is waited for, and told; `calls` counts those that run or are being set up."""
         self._kernel = kernel
-        self._dialogs = dialogs
+        self._calls = calls
         self._overlay = overlay
         self._phones = phones
         self._flows = flows
@@ -94,6 +98,7 @@ class Drain:
         self._started = 0.0
         self._leaves = False
         self._is_unready = False
+        self._has_timed_out = False
         self.has_stopped = False
         self.is_draining = False
         """From now on registrations are granted for a short time."""
@@ -129,24 +134,30 @@ class Drain:
         """All steps in their order; each looks whether the end has come meanwhile."""
         until = self._started + self._timeout
         await self._kernel.sleep(_TELL_SECONDS)
+        await self._prepare()
         await self._wait(until)
-        if self._leaves and not self.has_stopped:
-            seconds = max(until - self._kernel.now, _HAND_OVER_SECONDS)
-            await self._within(seconds, self._overlay.prepare_leave(seconds))
+        await self._prepare()
         if not self.has_stopped:
             await self._move()
         if not self.has_stopped:
             await self._end()
+
+    async def _prepare(self) -> None:
+        """Have others hold the range: before the wait, and what has changed since after it."""
+        if self._leaves and not self.has_stopped:
+            work = self._overlay.prepare_leave(_HAND_OVER_SECONDS)
+            await self._within(2 * _HAND_OVER_SECONDS, work)
 
     # the steps ------------------------------------------------------------------------------------
 
     async def _wait(self, until: float) -> None:
         """Wait for calls, and for the phones that only this edge reaches to come again."""
         while not self.has_stopped:
-            calls = len(self._dialogs)
+            calls = self._calls()
             if not calls and not self._phones.waiting:
                 return
             if self._kernel.now >= until:
+                self._has_timed_out = True
                 self._kernel.emit(DrainTimedOut(calls=calls, phones=self._phones.waiting))
                 return
             await self._kernel.sleep(_LOOK_SECONDS if calls else _LOOK_AT_PHONES_SECONDS)
@@ -154,8 +165,12 @@ class Drain:
     async def _move(self) -> None:
         """Mark, go unready, close; then be there for one more short registration."""
         phones = await self._within(_MARK_SECONDS, self._phones.mark())
+        until = self._kernel.now + _SETTLE_SECONDS
+        while self._calls() and self._kernel.now < until and not self._has_timed_out:
+            await self._kernel.sleep(_LOOK_SECONDS)
         if self.has_stopped:
             return
+        self._phones.cut()
         connections = self._flows.phone_connections()
         self._go_unready("the last steps of a drain")
         if phones != 0:

@@ -63,6 +63,10 @@ class Moving:
             await reply
         return len(marked)
 
+    def cut(self) -> None:
+        """Reach these phones by their flows no more, where there is another way."""
+        self._delivery.is_cut = True
+
     async def _mark_some(
         self, left: list[tuple[ResourceId, Binding]], marked: list[bytes], end: Reply[None]
     ) -> None:

@@ -66,6 +66,14 @@ class Proxy:
         self._spans: dict[ServerTransaction, Span] = {}
         self._pending = Pending()
 
+    @property
+    def set_ups(self) -> int:
+        """How many INVITEs have no final answer yet."""
+        return sum(
+            fork.method == b"INVITE" and not fork.is_over and upper is fork.upper
+            for upper, fork in self._forks.items()
+        )
+
     async def serve(self, transaction: ServerTransaction, span: Span) -> None:
         """Forward a request; RemoteProtocolError and OverlayError say why it is refused.
 

@@ -4,12 +4,14 @@ RFC 3261 §8.2 and §16. It builds the services of this peer's SIP side and join
 does stands in its own module. Refusals of the unauthenticated are sent once and forgotten.
 """
 
+from collections.abc import Sequence
+
 from chordial_node.boundary.control import Drain as DrainQuestion
 from chordial_node.boundary.control import Question
 from chordial_node.boundary.effects import Answered
 from chordial_node.boundary.events import FaultFound, StopAsked
 from chordial_node.boundary.notices import RequestRefused
-from chordial_node.config import NodeConfig
+from chordial_node.config import ListenerConfig, NodeConfig
 from chordial_node.kernel.kernel import Kernel
 from chordial_node.kernel.tracing import Span, parse_traceparent
 from chordial_node.overlay.errors import OverlayError
@@ -70,7 +72,7 @@ class Server:
         credentials = CredentialStore(kernel, peer, keys)
         self._location = location = Location(kernel, peer, own, credentials)
         self._dialogs = dialogs = Dialogs(kernel)
-        sides = Sides(own, sip.listeners, keys, peer, domains)
+        self._sides = sides = Sides(own, sip.listeners, keys, peer, domains)
         holding = Holding(kernel, location)
         delivery = Delivery(own, boot, sip.listeners, peer, flows, location, sides, holding)
         authentication = Authentication(kernel, sip, own, keys, boot, credentials)
@@ -102,7 +104,7 @@ class Server:
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)
         self._moving = Moving(kernel, own, location, delivery, sip.short_expires_seconds)
         timeout = config.overlay.drain_timeout_seconds
-        self._drain = Drain(kernel, dialogs, peer, self._moving, flows, timeout)
+        self._drain = Drain(kernel, self._all_calls, peer, self._moving, flows, timeout)
         self._drain.last_step = self._self_check.end
         self._registrar.is_draining = lambda: self._drain.is_draining
         peer.on_member_dead.append(self._proxy.on_member_dead)
@@ -147,9 +149,17 @@ class Server:
         """How many phones that only this edge reaches are registered for more than a drain's."""
         return self._moving.waiting
 
+    def _all_calls(self) -> int:
+        return len(self._dialogs) + self._proxy.set_ups
+
     def start(self) -> None:
         """Begin to look whether this peer may be sent phones."""
         self._self_check.start(self._is_in_ring)
+
+    def advertise(self, listeners: Sequence[ListenerConfig]) -> None:
+        """Tell phones other addresses of our listeners from now on."""
+        self._domains.advertise(listeners)
+        self._sides.advertise(listeners)
 
     def on_fault_found(self, event: FaultFound) -> None:
         """Note what the edge found when it tried its own listeners."""

@@ -24,9 +24,14 @@ class FakePhones:
         self.moving = moving
         self.is_marked = False
 
+        self.is_cut = False
+
     async def mark(self) -> int:
         self.is_marked = True
         return self.moving
+
+    def cut(self) -> None:
+        self.is_cut = True
 
 
 class FakeFlows:
@@ -54,7 +59,9 @@ class Ending:
             self.dialogs.note_answer(Message(INVITE), Message(ANSWER))
         self.phones = FakePhones(waiting, moving)
         self.flows = FakeFlows(flows)
-        self.drain = Drain(self.solo.kernel, self.dialogs, self.peer, self.phones, self.flows, 60.0)
+        self.drain = Drain(
+            self.solo.kernel, self.dialogs.__len__, self.peer, self.phones, self.flows, 60.0
+        )
         self.unready: list[str] = []
         self.drain.last_step = self.unready.append
 
@@ -139,6 +146,7 @@ def test_it_is_ready_until_phones_are_marked_and_there_for_a_short_registration_
     ending.phones.waiting = 0
     ending.run(2.0)
     assert ending.phones.is_marked
+    assert ending.phones.is_cut
     assert ending.unready == ["the last steps of a drain"]
     assert ending.told(PhonesMoving) == [PhonesMoving(phones=1)]
     assert ending.peer.is_prepared
