@@ -114,6 +114,8 @@ class ListenerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bind: Endpoint
     advertise: Endpoint | None = None
     """The address that phones know; the bound one where nothing else is said."""
+    also_known: tuple[Host, ...] = ()
+    """Further hosts by which phones know this listener, at the port of `advertise`."""
     certificate: str = ""
     """Of transport tls: its own certificate, PEM; empty: `identity.sip_certificate`. Where the file
     is not there yet, the listener waits for it; a new one is taken up without a restart."""

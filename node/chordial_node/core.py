@@ -13,6 +13,7 @@ from chordial_node import __version__
 from chordial_node.boundary.control import AskStatus, MemberStatus, StatusAnswer
 from chordial_node.boundary.effects import Answered, Effect
 from chordial_node.boundary.events import (
+    AdvertiseChanged,
     Asked,
     ClockStepped,
     DatagramReceived,
@@ -129,6 +130,7 @@ class Core:
                 _takes(DeadlineReached, _only_time),
                 _takes(IdentityTaken, self._on_identity_taken),
                 _takes(SeedsFound, self._on_seeds_found),
+                _takes(AdvertiseChanged, self._on_advertise_changed),
                 _takes(FaultFound, self._server.on_fault_found),
                 _takes(ClockStepped, self._on_clock_stepped),
                 _takes(LoopLagged, self._on_loop_lagged),
@@ -154,6 +156,10 @@ class Core:
         self._kernel.set_wall_offset(event.wall_offset)
         self._peer.start(dict(event.records))
         self._server.start()
+
+    def _on_advertise_changed(self, event: AdvertiseChanged) -> None:
+        self._flows.advertise(event.listeners)
+        self._server.advertise(event.listeners)
 
     def _on_seeds_found(self, event: SeedsFound) -> None:
         for take in self._peer.ring.seed_takers:

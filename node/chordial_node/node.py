@@ -40,9 +40,16 @@ from chordial_node.boundary.effects import (
     WriteFlow,
     WriteFrame,
 )
-from chordial_node.boundary.events import Event, IdentityTaken, LinkFailed, Started, StopAsked
+from chordial_node.boundary.events import (
+    AdvertiseChanged,
+    Event,
+    IdentityTaken,
+    LinkFailed,
+    Started,
+    StopAsked,
+)
 from chordial_node.boundary.notices import Ready
-from chordial_node.config import ConfigError, Endpoint, NodeConfig
+from chordial_node.config import ConfigError, Endpoint, ListenerConfig, NodeConfig
 from chordial_node.core import Core
 from chordial_node.driver import Driver
 from chordial_node.sip_edge import SipEdge
@@ -111,6 +118,12 @@ class Node:
     def bundle_hash(self) -> str:
         """What this peer believes at present, as rotations count it; empty before the start."""
         return self._taken.bundle_hash
+
+    def advertise(self, listeners: tuple[ListenerConfig, ...]) -> None:
+        """Tell phones other addresses of the same listeners from now on."""
+        self._tell(AdvertiseChanged(listeners))
+        known = [str(each.advertised) for each in listeners]
+        self.log.line("info", "advertised addresses changed", listeners=known)
 
     def renew(self) -> None:
         """Take up the certificate, authorities and keys that lie in the same files now.

@@ -38,6 +38,7 @@ from chordial_node.pod_config import (
     node_config,
     parse_pod,
     place_problems,
+    taken_up,
 )
 from chordial_node.security.authority import certificate_request
 
@@ -187,17 +188,19 @@ class Pod:
     async def _run_node(self, config: NodeConfig, held: Held) -> int:
         self._http.say_unready(STARTING)
         node = Node(config, self._log_stream, self._http)
-        renewing: asyncio.Task[Never] | None = None
+        tasks: list[asyncio.Task[Never]] = []
         try:
             await node.start()
             self._node = node
             if self._stop_asked.is_set():
                 node.terminate()
-            renewing = asyncio.get_running_loop().create_task(self._renew(node, held))
+            loop = asyncio.get_running_loop()
+            for work in (self._renew(node, held), self._follow_config(node, held)):
+                tasks.append(loop.create_task(work))
             ended = await node.wait()
         finally:
-            if renewing is not None:
-                renewing.cancel()
+            for task in tasks:
+                task.cancel()
             self._http.show(None)
             await node.close()
         return await self._end(ended)
@@ -229,6 +232,23 @@ class Pod:
             self.log.limited_line(level, "no renewal", told=told, seconds_left=left)
             await asyncio.sleep(self._random.uniform(SHORTEST_PAUSE, LONGEST_PAUSE))
 
+    async def _follow_config(self, node: Node, held: Held) -> Never:
+        """Take up other advertised addresses and another enrollment address while running."""
+        refused = ""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                read = await asyncio.to_thread(_read_config, self._paths)
+            except ConfigError as error:
+                if refused != str(error):
+                    refused = str(error)
+                    self.log.line("error", "configuration not taken up", told=refused)
+                continue
+            before = self._config
+            self._config = taken_up(before, read)
+            if self._config != before:
+                node.advertise(self._configured(held).sip.listeners)
+
     async def _until(self, due: float, node: Node) -> None:
         while (left := due - time.time()) > 0:
             if self._is_bundle_new(node):
@@ -257,11 +277,15 @@ def _read_config(paths: PodPaths) -> PodConfig:
 
 
 def _place(environment: Mapping[str, str]) -> PodPlace:
-    addresses = environment.get("CHORDIAL_POD_IPS", "").split(",")
+    def addresses(name: str) -> tuple[str, ...]:
+        parts = environment.get(name, "").split(",")
+        return tuple(part.strip() for part in parts if part.strip())
+
     place = PodPlace(
         environment.get("CHORDIAL_PEER", ""),
-        tuple(address.strip() for address in addresses if address.strip()),
+        addresses("CHORDIAL_POD_IPS"),
         environment.get("CHORDIAL_NODE_NAME", ""),
+        addresses("CHORDIAL_HOST_IPS"),
     )
     problems = place_problems(place)
     if problems:

@@ -59,7 +59,9 @@ class PodConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     successors: Count = 3
     listeners: tuple[PodListener, ...] = ()
     advertise: tuple[str, ...] = ()
-    """Host names or addresses that phones know; empty: the pod's own addresses."""
+    """Host names or addresses that phones know; empty: what `advertise_from` says."""
+    advertise_from: Literal["pod", "node"] = "pod"
+    """Own addresses of each pod, or those of its Kubernetes Node, whose port is the listener's."""
     max_expires_seconds: Count = 300
     keepalive_seconds: Annotated[float, Meta(gt=0, le=300)] = 27.0
     max_contacts: Count = 10
@@ -81,6 +83,8 @@ class PodPlace(msgspec.Struct, frozen=True):
     """Of the pod, the first is the one that peers dial."""
     node_name: str = ""
     """Of the Kubernetes Node: the failure domain where nobody says better."""
+    node_addresses: tuple[str, ...] = ()
+    """Of the Kubernetes Node."""
 
 
 class PodPaths(msgspec.Struct, frozen=True):
@@ -201,6 +205,16 @@ def _listener_problems(listeners: tuple[PodListener, ...]) -> list[str]:
     return problems
 
 
+def taken_up(present: PodConfig, read: PodConfig) -> PodConfig:
+    """Return a configuration with what a running pod takes up of a newer one; the rest waits."""
+    return msgspec.structs.replace(
+        present,
+        advertise=read.advertise,
+        advertise_from=read.advertise_from,
+        enrollment=read.enrollment,
+    )
+
+
 def place_problems(place: PodPlace) -> list[str]:
     """Return everything that is wrong with what a pod's environment says."""
     problems = []
@@ -269,8 +283,9 @@ def identity_config(paths: PodPaths) -> IdentityConfig:
 
 def _listeners(pod: PodConfig, place: PodPlace, paths: PodPaths) -> list[ListenerConfig]:
     """Each listener on each address of the pod, and last the one for peers."""
+    from_node = place.node_addresses if pod.advertise_from == "node" else ()
     made = [
-        _listener(listener, address, pod.advertise, paths)
+        _listener(listener, address, pod.advertise or from_node, paths)
         for listener in pod.listeners
         for address in place.addresses
     ]
@@ -281,7 +296,7 @@ def _listeners(pod: PodConfig, place: PodPlace, paths: PodPaths) -> list[Listene
 def _listener(
     listener: PodListener, address: str, advertise: tuple[str, ...], paths: PodPaths
 ) -> ListenerConfig:
-    known = next((host for host in advertise if _reaches(host, address)), None)
+    hosts = [host for host in advertise if _reaches(host, address)]
     certificate = key = ""
     if listener.transport is Transport.TLS:
         folder = listener.certificate
@@ -289,7 +304,8 @@ def _listener(
     return ListenerConfig(
         transport=listener.transport,
         bind=Endpoint(address, listener.port),
-        advertise=Endpoint(known, listener.port) if known else None,
+        advertise=Endpoint(hosts[0], listener.port) if hosts else None,
+        also_known=tuple(hosts[1:]),
         certificate=certificate,
         key=key,
     )

@@ -155,7 +155,8 @@ class Pod:
             "CHORDIAL_NODE_ID": self.node.hex(),
         }
         self._process: subprocess.Popen[bytes] | None = None
-        self._write(Path(self.paths.config), msgspec.json.encode(config))
+        self.config = config
+        self.configure()
         self._write(Path(self.paths.token), self.node.hex().encode())
         self.mount(operator)
 
@@ -166,6 +167,11 @@ class Pod:
         self._write(bundle / "roots.pem", operator.trusted)
         self._write(bundle / "instance-id", operator.configuration.instance_id.encode())
         self._write(bundle / "sequence", b"%d" % operator.configuration.sequence)
+
+    def configure(self, **changes: object) -> None:
+        """Write the set's configuration, changed as the operator would."""
+        self.config = msgspec.structs.replace(self.config, **changes)
+        self._write(Path(self.paths.config), msgspec.json.encode(self.config))
 
     def start(self) -> None:
         """Start the process."""

@@ -117,6 +117,9 @@ def test_a_certificate_is_renewed_and_the_authority_exchanged_without_a_restart(
         assert len({each.request for each in operator.asked}) == len(operator.asked)
         assert pod.is_ready()
 
+        pod.configure(advertise=("203.0.113.9",))
+        wait_for(lambda: '"listeners":["203.0.113.9:5061"' in pod.told())
+
 
 def _later(operator: Operator, pod: Pod, end: float) -> StatusAnswer | None:
     answer = status_of(operator, pod)

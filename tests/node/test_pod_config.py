@@ -15,6 +15,7 @@ from chordial_node.pod_config import (
     node_config,
     parse_pod,
     place_problems,
+    taken_up,
 )
 
 FOUNDERS = ("0a" * 16, "0b" * 16)
@@ -89,6 +90,26 @@ def test_phones_are_told_the_first_advertised_host_that_leads_to_an_address() ->
         "sip.example.org:5060",
     ]
     assert listeners[-1].advertise is None
+
+
+def test_phones_may_be_told_the_addresses_of_the_kubernetes_node() -> None:
+    place = msgspec.structs.replace(PLACE, node_addresses=("192.0.2.7", "2001:db8::7"))
+    pod = msgspec.structs.replace(RELAY, advertise_from="node")
+    listeners = made(pod, place).sip.listeners
+    assert [str(each.advertised) for each in listeners[:2]] == [
+        "192.0.2.7:5060",
+        "[2001:db8::7]:5060",
+    ]
+
+
+def test_further_hosts_are_known_as_ours() -> None:
+    pod = msgspec.structs.replace(RELAY, advertise=("203.0.113.9", "sip.example.org"))
+    assert [each.also_known for each in made(pod).sip.listeners[:2]] == [("sip.example.org",), ()]
+
+
+def test_a_running_pod_takes_up_what_is_advertised_and_nothing_else() -> None:
+    read = msgspec.structs.replace(RELAY, advertise=("203.0.113.9",), copies=2, domain="other.test")
+    assert taken_up(RELAY, read) == msgspec.structs.replace(RELAY, advertise=("203.0.113.9",))
 
 
 def test_a_seed_serves_no_phones_and_the_kubernetes_node_is_its_domain() -> None:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 
 from chordial_node.boundary.control import Question
+from chordial_node.config import ListenerConfig
 from chordial_node.ids import NodeId
 
 Address: TypeAlias = tuple[str, int]
@@ -57,6 +58,13 @@ class SeedsFound(Event, frozen=True):
     """What the names among the seeds resolve to at present, own addresses perhaps included."""
 
     addresses: tuple[Address, ...]
+
+
+class AdvertiseChanged(Event, frozen=True):
+    """Phones know the listeners by other addresses from now on."""
+
+    listeners: tuple[ListenerConfig, ...]
+    """The same ones in the same order, but for what is advertised."""
 
 
 class FaultFound(Event, frozen=True):

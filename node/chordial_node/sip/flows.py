@@ -6,7 +6,7 @@ Which flow a request takes, and what a message means, is never decided here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from chordial_node.boundary.effects import CloseFlow, OpenFlow, SendDatagram, WriteFlow
@@ -66,7 +66,7 @@ class Flows:
     def __init__(
         self,
         kernel: Kernel,
-        listeners: tuple[ListenerConfig, ...],
+        listeners: Sequence[ListenerConfig],
         node_id: NodeId,
         tag_key: bytes | None = None,
         keepalive_seconds: float = PERIOD_SECONDS,
@@ -79,11 +79,19 @@ class Flows:
         self.tags = Tags(tag_key)
         self._kernel = kernel
         self._counters = kernel.counters
-        self._listeners = listeners
-        self._sent_by = [own_sent_by(listener, node_id) for listener in listeners]
+        self.listeners: tuple[ListenerConfig, ...] = ()
+        """As phones know them at present: what is advertised may change."""
+        self._node_id = node_id
+        self._sent_by: list[bytes] = []
+        self.advertise(listeners)
         self._connections = Connections(kernel, node_id, self.close)
         self._keepalives = Keepalives(kernel, node_id, self, self._on_silent, keepalive_seconds)
         self._datagrams = Datagrams(self._keepalives.forget)
+
+    def advertise(self, listeners: Sequence[ListenerConfig]) -> None:
+        """Tell phones other addresses of the same listeners from now on."""
+        self.listeners = tuple(listeners)
+        self._sent_by = [own_sent_by(listener, self._node_id) for listener in listeners]
 
     # ways out ----------------------------------------------------------------------------------
 
@@ -279,20 +287,20 @@ class Flows:
     # flows come and go -------------------------------------------------------------------------
 
     def _peer_listener(self) -> int:
-        for number, listener in enumerate(self._listeners):
+        for number, listener in enumerate(self.listeners):
             if listener.transport is Transport.PEER:
                 return number
         raise ValueError("sip.listeners has none of transport peer")
 
     def _dial(self, listener: int, address: Address, node: NodeId | None) -> Flow:
         number = self._connections.next_number()
-        flow = Flow(listener, self._listeners[listener].transport, address, number, node)
+        flow = Flow(listener, self.listeners[listener].transport, address, number, node)
         self._connections.add(flow)
         self._kernel.emit(OpenFlow(number, listener, address, node))
         return flow
 
     def _accept(self, event: FlowOpened) -> None:
-        transport = self._listeners[event.listener].transport
+        transport = self.listeners[event.listener].transport
         is_peer = transport is Transport.PEER
         if not self._connections.has_room(event.remote) or is_peer == (event.node is None):
             self._counters.sip_refused += 1

@@ -4,15 +4,20 @@ Host and port of one of our listeners mean the default domain: on a laptop phone
 one address, so the port decides. Where a request goes after that is never decided here.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from ipaddress import ip_address
 
-from chordial_node.config import SipConfig, Transport
+from chordial_node.config import Endpoint, ListenerConfig, SipConfig, Transport
 from chordial_node.ids import ResourceId, resource_id_of
 from chordial_node.sip.uri import OtherUri, SipUri, Uri, aor
 
 PEER_DOMAIN = b".peer.invalid"
 """Host of a peer in Via and Route: its Node-ID in hexadecimal before this (RFC 2606)."""
+
+
+MOST_ADDRESSES = 10_000
+"""Beyond, former addresses are forgotten."""
 
 
 class Whose(Enum):
@@ -37,10 +42,19 @@ class Domains:
         self.domain = config.domain.encode()
         self._addresses: dict[tuple[bytes, int], None] = {}
         self._hosts: dict[bytes, None] = {}
-        for listener in config.listeners:
+        self.advertise(config.listeners)
+
+    def advertise(self, listeners: Sequence[ListenerConfig]) -> None:
+        """Know ourselves by what is advertised now, and by what was: phones remember it."""
+        if len(self._addresses) > MOST_ADDRESSES:
+            self._addresses.clear()
+            self._hosts.clear()
+        for listener in listeners:
             if listener.transport is Transport.PEER:
                 continue
-            for end in (listener.bind, listener.advertised):
+            known = listener.advertised
+            others = (Endpoint(host, known.port) for host in listener.also_known)
+            for end in (listener.bind, known, *others):
                 host = _as_in_uris(end.host)
                 self._addresses[host, end.port] = None
                 self._hosts[host] = None

@@ -275,7 +275,7 @@ class Registrar:
         """Keep the flow of new bindings open until they end; others may be on the same flow."""
         if flow.transport is not Transport.UDP:
             return
-        listener = self._config.listeners[flow.listener]
+        listener = self._flows.listeners[flow.listener]
         for wish in wishes:
             is_needed = (
                 listener.advertised != listener.bind or reach_of(wish.uri, via, flow) == FLOW

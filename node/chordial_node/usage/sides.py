@@ -96,6 +96,10 @@ class Sides:
         self._overlay = overlay
         self._domains = domains
 
+    def advertise(self, listeners: Sequence[ListenerConfig]) -> None:
+        """Name other addresses of the same listeners from now on."""
+        self._listeners = listeners
+
     def side(self, flow: Flow, address: Address, resource: ResourceId, device: bytes) -> SideToken:
         """Return the side of a phone at one of our listeners."""
         return SideToken(

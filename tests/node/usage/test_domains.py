@@ -1,5 +1,6 @@
 """Whose request is it?"""
 
+import msgspec
 import pytest
 
 from chordial_node.config import Endpoint, ListenerConfig, SipConfig, Transport
@@ -57,3 +58,15 @@ def test_all_spellings_of_an_aor_are_one_resource(uri: bytes) -> None:
 def test_our_bare_address_is_told_from_our_domain() -> None:
     assert DOMAINS.is_bare_address(parse_uri(b"sip:100@127.0.0.1:5070"))
     assert not DOMAINS.is_bare_address(parse_uri(b"sip:bob@chordial.test"))
+
+
+def test_what_is_advertised_later_and_what_is_known_besides_are_ours_too() -> None:
+    listener = ListenerConfig(Transport.UDP, Endpoint("127.0.0.1", 5060))
+    domains = Domains(SipConfig("chordial.test", (listener,)))
+    told = msgspec.structs.replace(
+        listener, advertise=Endpoint("203.0.113.10", 5060), also_known=("sip.example.org",)
+    )
+    assert domains.whose(parse_uri(b"sip:bob@203.0.113.10")) is Whose.ELSEWHERE
+    domains.advertise((told,))
+    for host in (b"203.0.113.10", b"sip.example.org", b"127.0.0.1"):
+        assert domains.whose(parse_uri(b"sip:bob@" + host)) is Whose.USER
