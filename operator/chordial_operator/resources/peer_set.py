@@ -47,6 +47,7 @@ def pod_config(
         successors=overlay.successors,
         listeners=tuple(_listener(each) for each in peer_set.listeners),
         advertise=peer_set.advertise.addresses,
+        advertise_from="node" if peer_set.advertised_from == "Node" else "pod",
         max_expires_seconds=max(1, int(peer_set.registration.max_expires)),
         keepalive_seconds=float(peer_set.registration.keep_alive),
         max_contacts=overlay.limits.max_contacts_per_user,
