@@ -1,3 +1,5 @@
+"""The budget guards every joined peer but those that may be away (fleet H8)."""
+
 import msgspec
 
 from chordial_operator.decisions.disruption import min_available

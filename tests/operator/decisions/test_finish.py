@@ -1,3 +1,5 @@
+"""A chosen peer drains, is waited for, and goes object by object (fleet 2.3)."""
+
 import msgspec
 
 from chordial_operator.decisions.finish import Finish, next_step

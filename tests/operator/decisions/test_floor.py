@@ -1,3 +1,5 @@
+"""The fewest peers and failure domains that an overlay keeps (fleet 2.3)."""
+
 from chordial_operator.decisions.floor import Need, problem
 from tests.operator.decisions.views_made import peer
 

@@ -1,3 +1,5 @@
+"""Founders' places first, then the widest gap; two names never share one (fleet H7)."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""The lowest number that no object holds (fleet H6)."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""A lost peer is fenced, succeeded, then removed (fleet H6)."""
+
 import msgspec
 
 from chordial_operator.decisions.replacement import lost, next_lost_at, steps

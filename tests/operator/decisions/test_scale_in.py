@@ -1,3 +1,5 @@
+"""Who leaves, in which order, how many at one time, and never below the floor (fleet 2.3)."""
+
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""A peer is joined from the objects of Kubernetes and its own word."""
+
 from datetime import UTC, datetime
 
 from chordial_node.ids import node_id

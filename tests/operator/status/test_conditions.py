@@ -1,3 +1,5 @@
+"""Conditions keep their transition times, and their messages a bound (style A19)."""
+
 import re
 
 from chordial_operator.spec.manifest import InvalidSpecError, Manifest

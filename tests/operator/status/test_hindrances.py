@@ -1,3 +1,5 @@
+"""What keeps peers from running is told with what to do."""
+
 import msgspec
 
 from chordial_operator.spec.manifest import Manifest

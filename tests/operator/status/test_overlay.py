@@ -1,3 +1,5 @@
+"""Every condition of an Overlay, and what a new operator leaves as it was."""
+
 import msgspec
 
 from chordial_operator.decisions.upgrade import UpgradeStep

@@ -1,3 +1,5 @@
+"""Every condition and number of a set, and what a new operator leaves as it was."""
+
 import msgspec
 
 from chordial_operator.decisions.scale_in import ScaleIn

@@ -1,3 +1,5 @@
+"""Every condition of a SipUser (fleet 2.1)."""
+
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.sip_user import SipUser, parse_sip_user
 from chordial_operator.status.sip_user import UserFacts, user_contacts, user_status

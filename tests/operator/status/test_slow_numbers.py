@@ -1,3 +1,5 @@
+"""Numbers are written seldom, whatever happens (fleet H20)."""
+
 import itertools
 
 from hypothesis import given
