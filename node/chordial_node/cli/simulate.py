@@ -1,6 +1,7 @@
 """`chordial simulate`: the product's own core in virtual time, with faults, by a seed."""
 
 import argparse
+import time
 
 import msgspec
 
@@ -34,7 +35,9 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     if args.peers < 1 or args.minutes <= 0:
         raise UsageError("--peers and --minutes are more than nothing")
     with output.progress(f"simulating {args.peers} peers for {args.minutes:g} virtual minutes"):
+        started = time.process_time()
         result = simulate(args.seed, peers=args.peers, minutes=args.minutes, scenario=args.scenario)
-    output.result(msgspec.to_builtins(result))
-    output.say(story(result))
+        cpu_seconds = round(time.process_time() - started, 3)
+    output.result({**msgspec.to_builtins(result), "cpu_seconds": cpu_seconds})
+    output.say(story(result, cpu_seconds))
     return 0 if result.is_good else 1

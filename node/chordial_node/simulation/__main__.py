@@ -18,11 +18,11 @@ from chordial_node.simulation.story import story
 def main() -> int:
     """Run what the arguments say; 0 only when every invariant held."""
     options = _options()
-    started = time.monotonic()
+    started = time.process_time()
     is_terminal = sys.stderr.isatty()
 
     def tell(at: float, line: str) -> None:
-        took = f"[{time.monotonic() - started:6.1f} s] " if is_terminal else ""
+        took = f"[{time.process_time() - started:6.1f} s] " if is_terminal else ""
         print(f"{took}{at:10.3f}  {line}", file=sys.stderr, flush=True)
 
     result = run(
@@ -33,10 +33,12 @@ def main() -> int:
         tell=None if options.json else tell,
         trace=print if options.trace else None,
     )
+    cpu_seconds = round(time.process_time() - started, 3)
     if options.json:
-        print(msgspec.json.encode(result).decode())
+        told = {**msgspec.to_builtins(result), "cpu_seconds": cpu_seconds}
+        print(msgspec.json.encode(told).decode())
     else:
-        print(story(result))
+        print(story(result, cpu_seconds))
     return 0 if result.is_good else 1
 
 

@@ -3,8 +3,8 @@
 from chordial_node.simulation.run import SimulationResult
 
 
-def story(result: SimulationResult) -> str:
-    """Return the lines of a result, the violations among them."""
+def story(result: SimulationResult, cpu_seconds: float) -> str:
+    """Return the lines of a result, the violations among them, and what it took of a core."""
     lines = [
         f"scenario {result.scenario}, seed {result.seed}, {result.peers} peers, "
         f"{result.minutes:g} minutes",
@@ -15,6 +15,7 @@ def story(result: SimulationResult) -> str:
         f"phones   {result.registers} registers, {result.register_failures} failed; "
         f"{result.calls} calls and messages, {result.call_failures} failed",
         f"turns    {result.turns:,}; {result.frames:,} frames, {result.bytes / 1e6:.1f} MB",
+        f"cpu      {cpu_seconds:.1f} s of one core",
     ]
     lines += [
         f"skipped  {each.invariant} {each.times} times: {each.why}" for each in result.skipped

@@ -322,7 +322,10 @@ class World:
             error.add_note(f"seed {self.seed}, {self.now:.6f} s, {host.name}: {event}"[:500])
             raise
         for effect in effects:
-            PERFORMERS.get(type(effect), _observe)(self, process, effect)
+            if type(effect) is WriteFrame:
+                self.links.write(process, effect.link, effect.data)
+            else:
+                PERFORMERS.get(type(effect), _observe)(self, process, effect)
         for observer in self.observers:
             observer.on_turn(host, event, effects)
 

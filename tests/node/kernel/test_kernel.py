@@ -3,7 +3,7 @@
 import random
 
 from chordial_node.boundary.notices import ProcedureFaulted, SpanEnded
-from chordial_node.kernel.kernel import Kernel, TimedOutError
+from chordial_node.kernel.kernel import BEAT_SECONDS, Kernel, TimedOutError
 from chordial_node.kernel.procedures import Reply
 from chordial_node.kernel.tracing import UNSAMPLED, Trace, parse_traceparent
 
@@ -51,6 +51,24 @@ def test_a_pause_ends_in_a_later_turn() -> None:
     assert story == ["a"]
     kernel.begin(10.1)
     assert story == ["a", "b"]
+
+
+def test_what_is_done_every_second_or_so_shares_its_turns() -> None:
+    kernel, story = make(), list[str]()
+    first = kernel.at_beat(1.0, lambda: story.append("sweep"))
+    kernel.begin(10.1)
+    second = kernel.at_beat(first.due - 10.1 + 0.1, lambda: story.append("watch"))
+    assert first.due == second.due
+    assert abs(first.due - 11.0) <= BEAT_SECONDS / 2
+    kernel.begin(first.due)
+    assert story == ["sweep", "watch"]
+
+
+def test_a_beat_is_never_now() -> None:
+    kernel = make()
+    first = kernel.at_beat(0.0, lambda: None).due
+    kernel.begin(first)
+    assert kernel.at_beat(0.0, lambda: None).due == first + BEAT_SECONDS
 
 
 def test_wall_time_is_the_monotonic_clock_and_the_offset() -> None:

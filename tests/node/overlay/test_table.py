@@ -55,6 +55,19 @@ def test_the_larger_incarnation_and_rank_is_kept(of: list[MemberRecord]) -> None
     ]
 
 
+@given(st.lists(records, max_size=20), st.lists(nodes), st.sets(st.integers(0, 5)))
+def test_the_records_of_buckets_are_those_whose_identifiers_begin_so(
+    of: list[MemberRecord], dropped: list[NodeId], buckets: set[int]
+) -> None:
+    table, _ = merged(of)
+    for each in dropped:
+        table.drop(each)
+    wanted = sorted(buckets)
+    assert table.records_in(wanted) == [
+        each for each in table.records() if bucket_of(each.node_id) in wanted
+    ]
+
+
 @given(st.lists(records, max_size=20), st.lists(nodes))
 def test_equal_tables_have_equal_hashes_whatever_came_first(
     of: list[MemberRecord], dropped: list[NodeId]

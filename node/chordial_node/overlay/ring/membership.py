@@ -21,6 +21,8 @@ TOMBSTONE_SECONDS = 900.0
 """A death is remembered for longer than ten minutes: no digest brings it back before."""
 REFUTE_SECONDS = 1.0
 """The own incarnation is raised at most this often."""
+NEW_SECONDS = 30.0
+"""Who has been known for longer came before: digests have told it since."""
 MOST_MEMBERS = 16_384
 MOST_INCARNATION = 1 << 53
 GRACE_SECONDS = 10.0
@@ -112,6 +114,15 @@ class Membership:
         for record in records:
             self._merge(record)
         self.broadcast.announce(record for record in records if self._is_current(record))
+
+    def announce_new(self, node: NodeId) -> None:
+        """Tell the whole ring of a live peer that came a moment ago, unless somebody has."""
+        member = self._table.member(node)
+        if member is None or self._table.is_dead(node):
+            return
+        is_new = self._kernel.now - member.learnt_at <= NEW_SECONDS
+        if is_new and not self.broadcast.has_seen(member.record):
+            self.announce((member.record,))
 
     def learn(self, records: tuple[MemberRecord, ...]) -> list[MemberRecord]:
         """Merge hearsay without telling it on; return what was news.

@@ -391,11 +391,9 @@ class Ring:
         self.user.on_neighbors_changed()
 
     def on_rectified(self, node: NodeId) -> None:
-        """Announce a new predecessor: it is in the ring now."""
+        """Announce a new predecessor: it is in the ring now; an old member is known to all."""
         self._admission.settled(node)
-        record = self._table.get(node)
-        if record is not None and not self._table.is_dead(node):
-            self._membership.announce((record,))
+        self._membership.announce_new(node)
 
     def on_member_alive(self, record: MemberRecord) -> None:
         """See whether a peer came up beside us."""

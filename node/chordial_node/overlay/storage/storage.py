@@ -172,8 +172,9 @@ class Storage:
             self._repair.soon()
 
     def on_member_dead(self, node: NodeId) -> None:
-        """Look again: a member of the set may be lost."""
-        self.on_neighbors_changed()
+        """Look again if it was around us: a member of the set may be lost."""
+        if self._ranges.is_reachable(node):
+            self.on_neighbors_changed()
 
     async def prepare_handover(self, seconds: float) -> bool:
         """Have others hold the own range as well, while everything goes on."""

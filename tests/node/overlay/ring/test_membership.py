@@ -12,6 +12,7 @@ from chordial_node.ids import NodeId
 from chordial_node.overlay.messages import MemberRecord, Rank
 from chordial_node.overlay.ring.membership import (
     GRACE_SECONDS,
+    NEW_SECONDS,
     REFUTE_SECONDS,
     TOMBSTONE_SECONDS,
     Membership,
@@ -123,6 +124,18 @@ def test_joins_and_deaths_are_told_once() -> None:
     assert peer.notices() == [PeerDied]
     peer.membership.announce((member(node(2), 1, Rank.BACK),))
     assert peer.notices() == [PeerJoined]
+
+
+def test_a_newcomer_is_told_once_and_an_old_member_never_again() -> None:
+    peer = Member()
+    newcomer, old = member(node(2)), member(node(3))
+    peer.membership.learn((newcomer, old))
+    peer.membership.announce_new(node(2))
+    assert peer.membership.broadcast.has_seen(newcomer)
+    peer.kernel.begin(NEW_SECONDS + 1.0)
+    peer.membership.announce_new(node(3))
+    peer.membership.announce_new(node(4))
+    assert not peer.membership.broadcast.has_seen(old)
 
 
 def test_tombstones_of_strangers_are_not_learnt_and_old_ones_are_forgotten() -> None:
