@@ -30,6 +30,8 @@ class ScaleInRules(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody has taken the floor away, for this generation of the spec."""
     has_upgrade_step: bool = False
     """Some peer of the overlay is being restarted by an upgrade."""
+    lost: Collection[str] = ()
+    """Peers that are lost for good: they are replaced or removed, and never chosen here."""
 
 
 class Leaver(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ def plan(
     now: float,
 ) -> ScaleIn:
     """Return who of a set's peers leaves now; `overlay` are all peers, this set's included."""
+    own = [peer for peer in own if peer.name not in rules.lost]
     surplus = sum(1 for peer in own if not peer.is_leaving) - rules.replicas
     if surplus <= 0:
         return ScaleIn()

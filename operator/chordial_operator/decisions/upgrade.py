@@ -141,9 +141,9 @@ def _perhaps_stalled(
     problem: str,
     now: float,
 ) -> UpgradeStep:
-    """A peer that does not come back stalls an upgrade; one that drains its calls does not."""
-    if any(peer.is_leaving for peer in overlay):
-        return said
+    """A peer that does not come back stalls an upgrade; one that still ends its calls does not."""
+    if any(_is_ending(peer) for peer in overlay):
+        return msgspec.structs.replace(said, gate=Gate(False, now))
     unready = [
         now - (peer.pod.ready_changed or peer.pod.started_at)
         for peer in overlay
@@ -167,6 +167,11 @@ def _is_due(peer: PeerView, wanted: Wanted) -> bool:
 
 def _is_of_other_image(peer: PeerView, wanted: Wanted) -> bool:
     return peer.pod is not None and bool(wanted.image) and peer.pod.image != wanted.image
+
+
+def _is_ending(peer: PeerView) -> bool:
+    is_stopping = peer.pod is not None and peer.pod.is_terminating and not peer.is_unreachable
+    return peer.is_leaving or is_stopping
 
 
 def _is_broken(peer: PeerView) -> bool:

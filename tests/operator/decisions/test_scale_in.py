@@ -122,6 +122,12 @@ def test_a_peer_whose_domain_is_needed_lets_another_go() -> None:
     assert plan(own, own, rules(5), LONG_AGO, NOW).planned == ("seeds-3",)
 
 
+def test_a_peer_that_is_lost_for_good_and_its_successor_are_no_surplus() -> None:
+    own = [*relays(3), peer("edge-3", unreachable_since=NOW - 900)]
+    assert planned(own, rules(3, lost=["edge-3"])) == ScaleIn()
+    assert leaving(planned(own, rules(3))) == ["edge-3"]
+
+
 def test_force_speaks_of_one_generation_alone() -> None:
     assert is_forced("7", 7)
     assert not is_forced("7", 8)

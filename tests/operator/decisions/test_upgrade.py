@@ -118,6 +118,16 @@ def test_a_peer_that_does_not_come_back_stalls_the_upgrade_and_stops_it() -> Non
     assert restarted(step(peers, revision=OLD, now=NOW + 900)) == [("edge-2", True)]
 
 
+def test_a_peer_that_ends_its_calls_for_long_is_no_stall() -> None:
+    peers = fleet()
+    assert peers[2].pod is not None
+    ending = msgspec.structs.replace(peers[2].pod, is_terminating=True)
+    peers[2] = msgspec.structs.replace(peers[2], pod=ending)
+    said = step(peers, gate=Gate(False, NOW), now=NOW + 5000)
+    assert (said.blocked, said.stalled) == ("edge-2 is stopping", "")
+    assert said.gate == Gate(False, NOW + 5000), "the time to come back begins when it has stopped"
+
+
 def test_a_paused_overlay_restarts_nobody() -> None:
     paused = UpgradeRules(is_paused=True)
     said = step([peer("edge-0", ready=False)], rules=paused)
