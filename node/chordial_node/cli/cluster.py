@@ -41,7 +41,8 @@ class ClusterPeers:
         self.overlay = overlay
         self.domain = ""
         self._papers = Papers(b"", b"", b"")
-        self._pods: dict[str, str] = {}
+        self.pods: dict[str, str] = {}
+        """The pod of each known peer."""
         self._known: list[Known] = []
         self._forwards: dict[str, tuple[asyncio.subprocess.Process, Address]] = {}
 
@@ -62,7 +63,7 @@ class ClusterPeers:
         for pod in sorted(pods.items, key=lambda each: each.metadata.name):
             name = pod.metadata.labels.get("chordial.dev/peer", pod.metadata.name)
             shown = pod.metadata.annotations.get("chordial.dev/node-id", "")
-            self._pods[name] = pod.metadata.name
+            self.pods[name] = pod.metadata.name
             self._known.append(Known(name, node_id(shown) if shown else None))
         return self
 
@@ -93,7 +94,7 @@ class ClusterPeers:
         held = self._forwards.get(peer.name)
         if held is not None and held[0].returncode is None:
             return held[1]
-        pod = self._pods[peer.name]
+        pod = self.pods[peer.name]
         process = await asyncio.create_subprocess_exec(
             *self._kubectl, "port-forward", f"pod/{pod}", f":{OVERLAY_PORT}",
             stdin=asyncio.subprocess.DEVNULL,
@@ -131,8 +132,13 @@ class ClusterPeers:
         )
 
     async def _get(self, kind: type[T], *what: str, instead: str = "") -> T:
+        text = await self.read("get", *what, "--output", "json", instead=instead)
+        return msgspec.json.decode(text, type=kind)
+
+    async def read(self, *what: str, instead: str = "") -> bytes:
+        """Run kubectl and return what it wrote; FleetError with its complaint."""
         process = await asyncio.create_subprocess_exec(
-            *self._kubectl, "get", *what, "--output", "json",
+            *self._kubectl, *what,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -141,7 +147,7 @@ class ClusterPeers:
         if process.returncode:
             text = told.decode(errors="replace").strip()[:LONGEST_LINE]
             raise FleetError(f"kubectl: {text}" + (f" ({instead})" if instead else ""))
-        return msgspec.json.decode(out, type=kind)
+        return out
 
 
 class _Meta(msgspec.Struct):

@@ -19,6 +19,7 @@ from chordial_node.cli import (
     drain,
     message,
     register,
+    report,
     simulate,
     status,
     trace,
@@ -38,7 +39,7 @@ EXPECTED = (UsageError, FleetError, PeerSilentError, SipError, ConfigError)
 
 VERBS = (
     up, down, status, users, register, call, message, trace, values, drain, check, simulate, bench,
-    doctor,
+    doctor, report,
 )  # fmt: skip
 
 DESCRIPTION = "SIP calling without a server: a ring of peers that together are registrar and proxy."

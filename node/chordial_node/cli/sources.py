@@ -1,6 +1,7 @@
 """Where the peers are that a verb asks: a local fleet, a cluster, or one address with papers."""
 
 import argparse
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,11 +35,16 @@ async def open_peers(args: argparse.Namespace) -> AsyncIterator[Peers]:
     """Find the peers that the options mean, and close the ways to them at the end."""
     if args.identity is not None:
         yield AddressedPeers(args.identity, args.peer)
-    elif args.context or args.namespace or args.overlay:
+    elif args.context or args.namespace or args.overlay or is_plugin():
         async with ClusterPeers(args.context, args.namespace, args.overlay) as peers:
             yield peers
     else:
         yield LocalPeers(Fleet.load(args.state))
+
+
+def is_plugin() -> bool:
+    """Tell whether the command was called as `kubectl chordial`: then a cluster is meant."""
+    return Path(sys.argv[0]).name == "kubectl-chordial"
 
 
 class AddressedPeers:

@@ -1,0 +1,30 @@
+"""A report names nobody: users and phones' addresses become marks, the same ones for the same."""
+
+import io
+import tarfile
+
+from chordial_node.cli.report import Marks, archive
+
+
+def test_users_and_addresses_become_marks_and_the_rest_stays() -> None:
+    text = b'{"told": "INVITE sip:bob@chordial.test", "remote": "192.0.2.7:5060", "peer": "edge-1"}'
+    redacted = Marks(b"k").redacted(text)
+    assert b"bob" not in redacted
+    assert b"192.0.2.7" not in redacted
+    assert b"@chordial.test" in redacted
+    assert b'"peer": "edge-1"' in redacted
+
+
+def test_one_name_has_one_mark_in_a_report_and_another_in_the_next() -> None:
+    first, second = Marks(b"1"), Marks(b"2")
+    assert first.redacted(b"sip:bob@a") == first.redacted(b"sip:bob@a")
+    assert first.redacted(b"sip:bob@a") != first.redacted(b"sip:carol@a")
+    assert first.redacted(b"sip:bob@a") != second.redacted(b"sip:bob@a")
+
+
+def test_the_archive_holds_the_files() -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive({"b": b"2", "a": b"1"}))) as tar:
+        assert tar.getnames() == ["chordial-report/a", "chordial-report/b"]
+        held = tar.extractfile("chordial-report/a")
+        assert held is not None
+        assert held.read() == b"1"
