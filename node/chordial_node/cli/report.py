@@ -55,15 +55,19 @@ async def run(args: argparse.Namespace, output: Output) -> int:
         async with open_peers(args) as peers:
             files = await collect(peers)
     mark = Marks(secrets.token_bytes(16))
-    try:
-        path.write_bytes(archive({name: mark.redacted(text) for name, text in files.items()}))
-    except OSError as error:
-        raise FleetError(f"{path} cannot be written: {error.strerror}") from error
+    _write(path, archive({name: mark.redacted(text) for name, text in files.items()}))
     output.result({"file": str(path), "holds": sorted(files)})
     output.say(f"{path} holds {len(files)} files without secrets and names; look into it first:")
     for name in sorted(files):
         output.say(f"  {name}")
     return 0
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise FleetError(f"{path} cannot be written: {error.strerror}") from error
 
 
 async def collect(peers: Peers) -> dict[str, bytes]:
