@@ -135,7 +135,7 @@ def invalid_status(
         Condition("Ready", "False", Reason.INVALID_SPEC, str(error)),
         Condition("Stalled", "True", Reason.INVALID_SPEC, str(error)),
     )
-    return _with(previous, told, generation, now)
+    return partial_status(previous, told, generation, now)
 
 
 def not_ready_status(
@@ -143,15 +143,32 @@ def not_ready_status(
 ) -> Manifest:
     """Return the status of an object that waits for something outside it."""
     told = (Condition("Ready", "False", reason, message),)
-    return _with(previous, told, generation, now)
+    return partial_status(previous, told, generation, now)
 
 
 def unknown_status(previous: Manifest | None, generation: int, now: float) -> Manifest:
     """Return the status of an object whose turn failed in a way that nobody foresaw."""
     message = "The operator cannot tell now, and tries again; its log says why."
-    return _with(
+    return partial_status(
         previous, (Condition("Ready", "Unknown", Reason.UNEXPECTED, message),), generation, now
     )
+
+
+def partial_status(
+    previous: Manifest | None, told: Sequence[Condition], generation: int, now: float
+) -> Manifest:
+    """Return a status of which only these conditions are known now; all else stays as it was.
+
+    What is applied server-side and left out would go.
+    """
+    fresh = set_conditions(previous, told, generation, now)
+    names = [each["type"] for each in fresh]
+    rest = [
+        each
+        for each in (previous or {}).get("conditions") or ()
+        if each["type"] not in (*names, "Stalled")
+    ]
+    return {**(previous or {}), "observedGeneration": generation, "conditions": [*fresh, *rest]}
 
 
 def timestamp(seconds: float) -> str:
@@ -164,20 +181,6 @@ def listed(names: Sequence[str]) -> str:
     if len(names) <= _MOST_NAMES:
         return ", ".join(names)
     return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
-
-
-def _with(
-    previous: Manifest | None, told: tuple[Condition, ...], generation: int, now: float
-) -> Manifest:
-    """Keep the rest of a status as it was: what is applied server-side and left out would go."""
-    fresh = set_conditions(previous, told, generation, now)
-    names = [each["type"] for each in fresh]
-    rest = [
-        each
-        for each in (previous or {}).get("conditions") or ()
-        if each["type"] not in (*names, "Stalled")
-    ]
-    return {**(previous or {}), "observedGeneration": generation, "conditions": [*fresh, *rest]}
 
 
 def _shortened(message: str) -> str:

@@ -20,6 +20,7 @@ from chordial_operator.status.conditions import (
     holds,
     kept,
     listed,
+    partial_status,
     set_conditions,
     timestamp,
 )
@@ -71,7 +72,13 @@ def overlay_status(
     previous: Manifest | None,
     now: float,
 ) -> Manifest:
-    """Return the whole status of an Overlay."""
+    """Return the whole status of an Overlay; without its authority nothing else of it is known."""
+    if facts.certificate_problem and not facts.instance_id:
+        told = (
+            Condition("Ready", "False", Reason.CERTIFICATE_MISSING, facts.certificate_problem),
+            _certificates(facts, now),
+        )
+        return partial_status(previous, told, overlay.meta.generation, now)
     peers = facts.peers
     status: Manifest = {
         "observedGeneration": overlay.meta.generation,

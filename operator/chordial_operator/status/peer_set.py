@@ -18,6 +18,7 @@ from chordial_operator.status.conditions import (
     Reason,
     holds,
     listed,
+    partial_status,
     set_conditions,
     timestamp,
 )
@@ -86,7 +87,12 @@ def set_status(
     previous: Manifest | None,
     now: float,
 ) -> Manifest:
-    """Return the whole status of a BootstrapSet or RelaySet."""
+    """Return the whole status of a set; without its Overlay nothing of its peers is known."""
+    if facts.overlay_problem and not facts.peers:
+        missing = [_ready(peer_set, facts), _overlay_not_found(peer_set, facts)]
+        counts = {"replicas": 0, "selector": set_selector(peer_set.overlay, peer_set.meta.name)}
+        known = counts | (previous or {})
+        return partial_status(known, missing, peer_set.meta.generation, now)
     staying = [peer for peer in facts.peers if not peer.is_leaving]
     meta = peer_set.meta
     status: Manifest = {
@@ -132,14 +138,18 @@ def set_conditions_of(peer_set: PeerSet, facts: SetFacts) -> list[Condition]:
             (Reason.PODS_REFUSED, facts.pods_refused),
             (Reason.PODS_TAKEN, "No pod was refused."),
         ),
-        holds(
-            "OverlayNotFound",
-            bool(facts.overlay_problem),
-            (Reason.OVERLAY_NOT_FOUND, facts.overlay_problem),
-            (Reason.OVERLAY_FOUND, f"Overlay {peer_set.overlay} is there."),
-        ),
+        _overlay_not_found(peer_set, facts),
     ]
     return told if peer_set.role == "seed" else [*told, *_relay_conditions(facts)]
+
+
+def _overlay_not_found(peer_set: PeerSet, facts: SetFacts) -> Condition:
+    return holds(
+        "OverlayNotFound",
+        bool(facts.overlay_problem),
+        (Reason.OVERLAY_NOT_FOUND, facts.overlay_problem),
+        (Reason.OVERLAY_FOUND, f"Overlay {peer_set.overlay} is there."),
+    )
 
 
 def _ready(peer_set: PeerSet, facts: SetFacts) -> Condition:

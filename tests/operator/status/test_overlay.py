@@ -143,6 +143,14 @@ def test_certificates_that_are_not_renewed_are_told() -> None:
     assert told(said)["CertificatesReady"] == ("True", "Rotating")
 
 
+def test_without_its_authority_nothing_else_of_an_overlay_is_told_anew() -> None:
+    before = status(FACTS)
+    said = status(OverlayFacts(certificate_problem="The CA Secret cannot be read."), before)
+    assert {**said, "conditions": []} == {**before, "conditions": []}
+    assert told(said)["Ready"] == ("False", "CertificateMissing")
+    assert told(said)["Converged"] == ("True", "InStep")
+
+
 def test_paused_is_told() -> None:
     assert told(status(FACTS, paused=True))["Paused"] == ("True", "Paused")
 

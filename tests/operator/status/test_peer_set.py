@@ -113,6 +113,16 @@ def test_what_hinders_peers_is_the_reason_why_a_set_is_not_ready() -> None:
     assert said["updatedReplicas"] == 2
 
 
+def test_without_its_overlay_nothing_of_a_sets_peers_is_told_anew() -> None:
+    before = status(FACTS)
+    said = status(SetFacts(overlay_problem="There is no Overlay calls."), previous=before)
+    assert (said["replicas"], said["readyReplicas"]) == (3, 3)
+    assert told(said)["Ready"] == ("False", "OverlayNotFound")
+    assert told(said)["OverlayNotFound"] == ("True", "OverlayNotFound")
+    first = status(SetFacts(overlay_problem="There is no Overlay calls."))
+    assert (first["replicas"], list(told(first))) == (0, ["Ready", "OverlayNotFound"])
+
+
 def test_the_floor_limits_a_scale_in_and_the_set_is_still_ready() -> None:
     limited = ScaleIn(planned=("edge-2",), limited="3 would be left", waits="first this")
     said = status(facts(scale_in=limited), replicas=1)
