@@ -35,6 +35,11 @@ def status(
     return set_status(relay_set(replicas), known, told_numbers, previous, NOW)
 
 
+def seeds_status(known: SetFacts) -> Manifest:
+    body = {"metadata": META, "spec": {"overlayRef": {"name": "calls"}, "replicas": 3}}
+    return set_status(parse_bootstrap_set(body), known, {}, None, NOW)
+
+
 def told(said: Manifest) -> dict[str, tuple[str, str]]:
     return {each["type"]: (each["status"], each["reason"]) for each in said["conditions"]}
 
@@ -73,9 +78,7 @@ def test_a_set_that_is_well() -> None:
 
 
 def test_a_set_of_seeds_tells_addresses_and_nothing_of_phones() -> None:
-    body = {"metadata": META, "spec": {"overlayRef": {"name": "calls"}, "replicas": 3}}
-    known = facts(addresses=["192.0.2.1:6084"])
-    said = set_status(parse_bootstrap_set(body), known, {}, None, NOW)
+    said = seeds_status(facts(addresses=["192.0.2.1:6084"]))
     assert said["addresses"] == ["192.0.2.1:6084"]
     assert "registrations" not in said
     assert "Draining" not in told(said)
