@@ -189,7 +189,9 @@ class Drain:
             return
         entries = await self._within(_LEAVE_SECONDS, self._overlay.leave())
         if entries is None:
-            self._finish("left, but not all was handed over in time", None, failed=True)
+            reason = "not all was handed over in time: the disk is kept"
+            self._kernel.emit(RangeDegraded(reason=reason))
+            self._finish(reason, None, failed=True)
         else:
             self._finish("left", self._answer(entries))
 

@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chordial_node.ids import NodeId, distance
 from chordial_node.overlay.messages import MemberRecord, Rank
@@ -141,3 +142,14 @@ def test_a_peer_is_found_by_the_first_bytes_of_its_node_id() -> None:
     assert table.find(node(5)[:6]) == node(5)
     assert table.find(node(3)[:6]) == node(3)
     assert table.find(node(4)[:6]) is None
+
+
+def test_whoever_is_about_to_end_is_nobody_to_rely_on() -> None:
+    table = Table(OWN)
+    for each in (record(9), record(1), record(2, 0, Rank.DEAD)):
+        table.merge(each)
+    assert table.has_lasting()
+    table.merge(replace(record(1, 1), is_ending=True))
+    assert not table.has_lasting()
+    table.merge(record(1, 2))
+    assert table.has_lasting()

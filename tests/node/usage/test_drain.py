@@ -231,4 +231,5 @@ def test_a_handover_that_does_not_end_is_not_waited_for() -> None:
     ending.drain.ask(3)
     ending.run(30.0)
     assert [each.failed for each in ending.stopped] == [True]
+    assert ending.told(RangeDegraded)
     assert isinstance(ending.answers[0].answer, Refused)

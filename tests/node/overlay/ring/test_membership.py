@@ -90,6 +90,25 @@ def test_a_peer_that_hears_itself_dead_raises_its_incarnation() -> None:
     assert own.incarnation == 2
 
 
+def test_a_peer_that_is_about_to_end_tells_so_in_a_new_incarnation() -> None:
+    peer = Member()
+    peer.membership.announce_end(can_store=False)
+    own = peer.table.get(OWN)
+    assert own is not None
+    assert (own.incarnation, own.is_ending, own.can_store) == (2, True, False)
+    assert peer.raised == [2]
+    peer.membership.announce((member(OWN, 2, Rank.DEAD),))
+    assert peer.membership.record.is_ending
+
+
+def test_a_peer_in_no_ring_has_nobody_to_tell_that_it_ends() -> None:
+    peer = Member()
+    peer.membership.leave()
+    peer.raised.clear()
+    peer.membership.announce_end(can_store=True)
+    assert peer.raised == []
+
+
 def test_it_does_so_at_most_once_a_second() -> None:
     peer = Member()
     peer.membership.announce((member(OWN, 1, Rank.DEAD),))

@@ -71,6 +71,39 @@ def test_after_a_handover_stores_are_refused() -> None:
     assert caught.value.code is ErrorCode.STORE_UNAVAILABLE
 
 
+class IsHeld(Answer, frozen=True):
+    """Whether a preparation has worked."""
+
+    held: bool
+
+
+def prepare(peers: Peers, index: int, seconds: float = 5.0) -> bool:
+    async def run() -> IsHeld:
+        return IsHeld(await peers[index].storage.prepare_handover(seconds))
+
+    return peers.call(peers[index], run(), 40.0).held
+
+
+def test_before_a_handover_others_hold_everything_and_stores_go_on() -> None:
+    peers = settled(5)
+    first, second = resource_before(peers, 1), resource_before(peers, 1, 7)
+    peers.store(first, peers.writer())
+    assert prepare(peers, 1)
+    peers.store(second, peers.writer())
+    assert not peers[1].told(RangeHandedOver)
+    assert hand_over(peers, 1) == 2
+    peers.crash(1)
+    peers.arrange(0, 2, 3, 4)
+    assert [peers.values(each) for each in (first, second)] == [[b"value"], [b"value"]]
+
+
+def test_a_preparation_that_nobody_acknowledges_ends_in_time() -> None:
+    peers = settled(3)
+    peers.store(resource_before(peers, 1), peers.writer())
+    peers[0].silent = peers[2].silent = True
+    assert not prepare(peers, 1)
+
+
 def test_the_last_peer_keeps_its_disk_and_says_so() -> None:
     peers = settled(1)
     peers.store(resource_before(peers, 0), peers.writer())
