@@ -3,6 +3,7 @@
 Fleet H16. Pure; what is done with the answer belongs to the decisions that ask.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from chordial_operator.decisions.views import PeerView, is_known
@@ -60,13 +61,12 @@ def copies_missing(overlay: Sequence[PeerView]) -> int:
 
 def agreement(overlay: Sequence[PeerView]) -> tuple[int, int]:
     """Return how many serving peers tell the commonest membership, and how many tell one."""
-    digests = [
+    counts = Counter(
         peer.report.membership_digest
         for peer in overlay
         if peer.is_up and peer.report and peer.report.membership_digest
-    ]
-    most = max((digests.count(digest) for digest in digests), default=0)
-    return most, len(digests)
+    )
+    return max(counts.values(), default=0), counts.total()
 
 
 def is_gone(peer: PeerView, overlay: Sequence[PeerView]) -> bool:

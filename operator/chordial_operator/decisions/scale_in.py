@@ -17,6 +17,10 @@ BROKEN_SECONDS = 60.0
 """A peer that has not been ready for so long counts as never ready."""
 
 
+MOST_PLANNED = 32
+"""Who would leave is told so far ahead, however large the surplus is."""
+
+
 class ScaleInRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the specs say of leaving."""
 
@@ -46,7 +50,7 @@ class ScaleIn(msgspec.Struct, frozen=True, kw_only=True):
 
     leave: tuple[Leaver, ...] = ()
     planned: tuple[str, ...] = ()
-    """All who would leave, in order, for the Event ScaleInPlanned."""
+    """Who would leave, in order, for the Event ScaleInPlanned; the first of many."""
     limited: str = ""
     """Why the floor forbids it: the message of ScalingLimited."""
     waits: str = ""
@@ -75,7 +79,8 @@ def plan(
     if surplus <= 0:
         return ScaleIn()
     since = now if low_since is None else min(low_since, now)
-    chosen, limited = _order(own, overlay, rules, surplus, now)
+    horizon = min(surplus, max(MOST_PLANNED, rules.max_concurrent))
+    chosen, limited = _order(own, overlay, rules, horizon, now)
     planned = tuple(leaver.name for leaver in chosen)
     said = ScaleIn(planned=planned, limited=limited, low_since=since)
     left = since + rules.stabilization - now
@@ -120,13 +125,13 @@ def _order(
     own: Sequence[PeerView],
     overlay: Sequence[PeerView],
     rules: ScaleInRules,
-    surplus: int,
+    count: int,
     now: float,
 ) -> tuple[list[Leaver], str]:
     """Choose one after the other, each with the failure domains as the one before leaves them."""
     chosen: list[Leaver] = []
     candidates = [peer for peer in own if not peer.is_leaving]
-    while len(chosen) < surplus:
+    while len(chosen) < count:
         gone = frozenset(leaver.name for leaver in chosen)
         first_problem = ""
         remaining = [peer for peer in candidates if peer.name not in gone]
