@@ -176,6 +176,9 @@ def test_a_sigterm_that_means_leave_hands_over(own_fleet: LocalFleet) -> None:
     assert ended(fleet, 3)["reason"] == "left"
     for number in range(8):
         assert fleet.command("get", f"key-{number}")["value"] == str(number)
+    assert fleet.command("drain", "peer-4", "--restart")["ranges_handed_over"] == 0
+    wait_for(lambda: len(fleet.pids()) == fleet.peers - 2)
+    assert ended(fleet, 4)["reason"] == "restart: the range is kept"
 
 
 def test_a_second_sigterm_ends_the_process_at_once(own_fleet: LocalFleet, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ _LOOK_SECONDS = 0.25
 _LOOK_AT_PHONES_SECONDS = 1.0
 _HAND_OVER_SECONDS = 10.0
 """Begins no attempt to hand over later than this."""
-_MARK_SECONDS = 10.0
+_MARK_SECONDS = 15.0
+"""What is not marked by then is marked while the last steps go on."""
 _SETTLE_SECONDS = 5.0
 """Calls that began while phones were marked are given so long: others are held already."""
 _CLOSE_STEPS = 50
@@ -146,7 +147,7 @@ class Drain:
         """Have others hold the range: before the wait, and what has changed since after it."""
         if self._leaves and not self.has_stopped:
             work = self._overlay.prepare_leave(_HAND_OVER_SECONDS)
-            await self._within(2 * _HAND_OVER_SECONDS, work)
+            await self._within(_HAND_OVER_SECONDS + 2.0, work)
 
     # the steps ------------------------------------------------------------------------------------
 
