@@ -137,7 +137,8 @@ def read_authority(secret: Mapping[str, object], overlay_name: str) -> Authority
         problems.append(f"signer.seed has {len(seed)} bytes instead of {SEED_LENGTH}")
     if problems or state is None or current is None:
         raise AuthorityError(
-            f"{'; '.join(problems)}: restore the Secret from its backup (how-to/back-up-the-ca)"
+            f"{'; '.join(problems)}: restore the Secret from its backup"
+            " (docs/how-to/back-up-the-ca.md)"
         )
     return AuthorityRecord(
         overlay_name=state.overlay_name,
