@@ -47,6 +47,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 MOVED_SECONDS = 3.0
 """So long the operator is asked for the failure domain of a pod that came to another Node."""
 LOOK_SECONDS = 5.0
+AGAIN_SECONDS = 60.0
+"""A bundle is mounted late by as much: until then an answer may be newer than what lies there."""
 SPREAD_SECONDS = 10.0
 """A bundle that has changed has changed for everybody: not all ask at once."""
 RENEW_AT = 1 / 3
@@ -219,7 +221,7 @@ class Pod:
         part = RENEW_AT * self._random.uniform(0.9, 1.1)
         while True:
             due = held.enrolled_at + part * (held.identity.not_after - held.enrolled_at)
-            await self._until(due, node)
+            await self._until(due, node, held.enrolled_at)
             try:
                 held = await self._enroll_once()
                 node.renew()
@@ -249,19 +251,21 @@ class Pod:
             if self._config != before:
                 node.advertise(self._configured(held).sip.listeners)
 
-    async def _until(self, due: float, node: Node) -> None:
+    async def _until(self, due: float, node: Node, enrolled_at: float) -> None:
         while (left := due - time.time()) > 0:
-            if self._is_bundle_new(node):
+            if self._is_bundle_new(node, time.time() - enrolled_at):
                 await asyncio.sleep(min(left, self._random.uniform(0.0, SPREAD_SECONDS)))
                 return
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
-    def _is_bundle_new(self, node: Node) -> bool:
+    def _is_bundle_new(self, node: Node, age: float) -> bool:
+        """Tell whether to enroll for what is mounted, again when an answer was older."""
         bundle = Path(self._paths.bundle)
         wanted = _read_text(bundle / "bundle-hash")
-        if wanted and wanted == node.bundle_hash:
-            return False
-        return _mark_of(bundle) != self._volume.bundle
+        is_changed = _mark_of(bundle) != self._volume.bundle
+        if not wanted:
+            return is_changed
+        return wanted != node.bundle_hash and (is_changed or age > AGAIN_SECONDS)
 
 
 def _read_config(paths: PodPaths) -> PodConfig:

@@ -3,7 +3,9 @@
 Every address of 127.0.0.0/8 is this machine's, so that "pods" can use the same ports.
 """
 
+import copy
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +185,18 @@ class Pod:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
+
+    def copy(self, folder: Path, number: int) -> "Pod":
+        """A pod at another address with a copy of the same identity, but not of what is stored."""
+        made = copy.copy(self)
+        made.address = f"127.0.77.{number}"
+        made.root = folder
+        made.paths = PodPaths(str(folder))
+        made.log = folder / "log"
+        made.environment = {**self.environment, "CHORDIAL_POD_IPS": made.address}
+        made._process = None
+        shutil.copytree(self.root, folder, ignore=shutil.ignore_patterns("values.db*", "log"))
+        return made
 
     def is_running(self) -> bool:
         """Tell whether the process has not ended."""

@@ -147,6 +147,34 @@ def _is_alone(operator: Operator, pod: Pod, other: Pod) -> bool:
     return not any(each.is_linked for each in answer.members if each.node_id == other.node)
 
 
+def test_of_two_lives_of_one_identity_the_earlier_ends_and_does_not_come_again(
+    tmp_path: Path,
+) -> None:
+    with pods(tmp_path, 3) as (operator, made):
+        operator.start()
+        for pod in made:
+            pod.start()
+        for pod in made:
+            wait_for(pod.is_ready, limit=60.0)
+        wait_for(lambda: _uptime(operator, made[2]) > 12.0)  # beyond the grace of a start
+        stolen = made[2].copy(tmp_path / "stolen", 9)
+        stolen.start()
+        try:
+            wait_for(lambda: made[2].get("/readyz")[1].startswith("superseded: "), limit=60.0)
+            assert made[2].get("/readyz")[0] == 503
+            assert made[2].get("/healthz")[0] == 200
+            assert made[2].is_running()
+            wait_for(stolen.is_ready, limit=60.0)
+        finally:
+            stolen.end()
+        assert made[2].end() == 1
+
+
+def _uptime(operator: Operator, pod: Pod) -> float:
+    answer = status_of(operator, pod)
+    return answer.uptime_seconds if answer is not None else 0.0
+
+
 def test_a_refusal_is_told_clearly_and_the_next_token_counts(tmp_path: Path) -> None:
     with pods(tmp_path, 1) as (operator, (pod,)):
         operator.refuses = "the token has expired"

@@ -16,6 +16,7 @@ from chordial_node.overlay.links import RoundTrip
 from chordial_node.overlay.links.link import Link
 from chordial_node.overlay.messages import (
     INITIAL_TTL,
+    DigestDiff,
     Envelope,
     FetchAnswer,
     FetchRequest,
@@ -25,6 +26,8 @@ from chordial_node.overlay.messages import (
     RangeDigestRequest,
     Rank,
     ReplicateRequest,
+    decode_body,
+    decode_frame,
     encode_frame,
 )
 from tests.node.overlay.rig import (
@@ -323,6 +326,11 @@ def test_an_older_life_of_a_peer_in_the_ring_is_refused() -> None:
     wire.run(0.1)
     assert two.caught == []
     assert wire.of(PeerRefused, two.own)
+    greeting, news = (decode_frame(each.data)[0] for each in wire.of(WriteFrame, two.own)[:2])
+    assert greeting.method == Hello.CODE
+    told = decode_body(news.method, news.body)
+    assert isinstance(told, DigestDiff), "the earlier life is told of the later one, and ends"
+    assert told.records[0].incarnation == 7
     two.table.merge(member(one.own, incarnation=8, rank=Rank.DEAD))
     send(wire, one, two.own, 2)
     wire.run(0.1)

@@ -31,6 +31,7 @@ from chordial_node.overlay.links.link import FIRST_LINK_CODE, Link, LinkState, R
 from chordial_node.overlay.links.writer import HELLO_SECONDS, RETIRE_SECONDS, LinkWriter
 from chordial_node.overlay.messages import (
     ERROR,
+    DigestDiff,
     Envelope,
     Goodbye,
     Hello,
@@ -329,6 +330,7 @@ class Links:
             return
         objection = objection_to(hello, link.node, self._config.name, self._table)
         if objection:
+            self._tell_later_life(link, hello)
             self._refuse(link, objection)
             return
         link.hello = hello
@@ -341,6 +343,14 @@ class Links:
         else:
             self._book.by_node[link.node] = link
             self._tell_up(link, hello)
+
+    def _tell_later_life(self, link: Link, hello: Hello) -> None:
+        """Let an earlier life know of the later one, so that it ends itself (protocol.md §1)."""
+        known = self._table.get(link.node)
+        if known is None or known.incarnation <= hello.member.incarnation or link.is_writing:
+            return
+        news = DigestDiff(buckets=(), records=(known,))
+        self._writer.write(link, [control_envelope(self._own, news)])
 
     def _settle(self, current: Link, rival: Link, hello: Hello) -> None:
         """Let one of two links to the same peer carry everything."""
