@@ -5,7 +5,7 @@ Read once, all problems told together; nothing else reads the environment.
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import msgspec
 
@@ -20,6 +20,9 @@ class SettingsError(ValueError):
     """The operator cannot start with these settings; the message names every problem."""
 
 
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings of one operator."""
 
@@ -29,7 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     watch_namespaces: tuple[str, ...] = ()
     """Whose overlays it runs; empty: those of all namespaces."""
     node_image: str = DEFAULT_IMAGE
-    node_image_pull_policy: str = "IfNotPresent"
+    node_image_pull_policy: PullPolicy = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     enrollment_host: str
     """Under which peers reach the operator's enrollment."""

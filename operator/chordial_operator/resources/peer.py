@@ -91,7 +91,7 @@ def revision_of(
         },
         str_keys=True,
     )
-    return Revision(fingerprint(said), image, policy, restarted_at)
+    return Revision(fingerprint(said), image, policy)
 
 
 def claim(peer_set: PeerSet, peer: str) -> Manifest:

@@ -22,7 +22,6 @@ from chordial_operator.names import (
     POD_NAME_VARIABLE,
     PROBE_PORT,
     READINESS_PATH,
-    RESTARTED_AT_ANNOTATION,
     STATE_DIR,
     TEMPLATE_HASH_ANNOTATION,
     TLS_DIR,
@@ -69,7 +68,6 @@ class Revision(msgspec.Struct, frozen=True):
     template_hash: str
     image: str
     pull_policy: str
-    restarted_at: str = ""
 
 
 def pod_template(
@@ -86,8 +84,6 @@ def pod_template(
         NODE_ID_ANNOTATION: identity.node_id.hex(),
         TEMPLATE_HASH_ANNOTATION: revision.template_hash,
     }
-    if revision.restarted_at:
-        annotations[RESTARTED_AT_ANNOTATION] = revision.restarted_at
     secrets = [ref.name for ref in overlay.image_pull_secrets] or surroundings.image_pull_secrets
     spec: Manifest = {
         "serviceAccountName": account_name(overlay.meta.name),

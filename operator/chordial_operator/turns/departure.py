@@ -1,0 +1,136 @@
+"""Peers that leave by choice, and peers that are lost: each step of their end (fleet 2.3, H6).
+
+What the step is, is decided in `decisions.finish` and `decisions.replacement`; who leaves, in
+`decisions.scale_in`. A drain is told to the node itself first: its pod's end alone would be a
+restart.
+"""
+
+from chordial_node.boundary.control import Drain
+from chordial_node.client import PeerUnreachableError
+from chordial_operator.cluster.errors import ConflictError
+from chordial_operator.cluster.kinds import Ref
+from chordial_operator.cluster.protocol import Happening
+from chordial_operator.decisions import disruption, finish, replacement
+from chordial_operator.decisions.replacement import Lost, Object
+from chordial_operator.decisions.views import PeerView
+from chordial_operator.enrollment.rotation import revoked
+from chordial_operator.names import budget_name, pod_name
+from chordial_operator.queue import Key
+from chordial_operator.resources.comparison import marked
+from chordial_operator.resources.overlay import disruption_budget
+from chordial_operator.spec.manifest import Manifest
+from chordial_operator.spec.peer_set import PeerSet
+from chordial_operator.turns.context import Context, NotReadyYetError, log
+from chordial_operator.turns.restart import peer_manifest
+from chordial_operator.turns.scene import Scene, revision
+
+ASKED_SECONDS = 3.0
+"""How long the operator waits for a peer to begin its drain; its end is seen, not waited for."""
+WAITS_SECONDS = 5.0
+
+
+async def finish_leaving(
+    context: Context, scene: Scene, peer_set: PeerSet, body: Manifest
+) -> float | None:
+    """Take the next step of every peer of a set that leaves; return when to look again."""
+    again = None
+    for peer in scene.own(peer_set):
+        if not peer.is_leaving or peer.name in scene.lost:
+            continue
+        step = finish.next_step(
+            peer, scene.peers, removes_volume=peer_set.storage.reclaim == "Delete"
+        )
+        again = WAITS_SECONDS
+        if step.step == "Drain":
+            await _drain(context, scene, peer_set, peer)
+        elif step.step == "Remove":
+            await _remove(context, scene, peer, step.remove)
+            if step.outcome:
+                is_late = step.outcome == "DrainTimedOut"
+                happening = Happening(
+                    step.outcome, step.why, "Warning" if is_late else "Normal", action="ScaleIn"
+                )
+                await context.cluster.tell(body, happening)
+    return again
+
+
+async def replace_lost(
+    context: Context, scene: Scene, peer_set: PeerSet, body: Manifest
+) -> float | None:
+    """Take the next step of every lost peer of a set; return when to look again."""
+    own = scene.own(peer_set)
+    steps = replacement.steps(
+        own,
+        scene.peers,
+        scene.lost,
+        scene.identity.revoked,
+        peer_set.replicas,
+        removes_volume=peer_set.storage.reclaim == "Delete",
+    )
+    for step in steps:
+        if step.step == "Fence":
+            await _fence(context, scene, step, body)
+        elif step.step == "Remove":
+            gone = next(peer for peer in own if peer.name == step.name)
+            await _remove(context, scene, gone, step.remove)
+            await context.cluster.tell(body, Happening("PeerReplaced", step.why, action="Replace"))
+    if steps:
+        return WAITS_SECONDS
+    return replacement.next_lost_at(own, scene.replace_after, scene.now)
+
+
+async def _fence(context: Context, scene: Scene, lost: Lost, body: Manifest) -> None:
+    """Shut an identity out for good, before another takes its place; then look again."""
+    await context.store.change(scene.overlay, lambda record: revoked(record, lost.node_id))
+    await context.cluster.tell(body, Happening("PeerLost", lost.why, "Warning", action="Replace"))
+    context.wake(Key("Overlay", scene.overlay.meta.namespace, scene.overlay.meta.name))
+    raise NotReadyYetError(lost.why, after=0.5)
+
+
+async def _drain(context: Context, scene: Scene, peer_set: PeerSet, peer: PeerView) -> None:
+    """Tell a peer to leave, then end its pod: Terminating, it serves its phones until the end."""
+    namespace, overlay = scene.overlay.meta.namespace, scene.overlay.meta.name
+    if peer.pod is not None and peer.pod.ip and not peer.is_unreachable:
+        try:
+            await context.peers(namespace, overlay).ask(peer.name, Drain(), ASKED_SECONDS)
+        except (PeerUnreachableError, TimeoutError) as error:
+            # the answer comes at the end of the drain, long after this; or it cannot be told at all
+            log.info("%s/%s was told to leave: %s", namespace, peer.name, error)
+    seen = context.observed.one("StatefulSet", namespace, peer.name)
+    if seen is None:
+        return
+    made = revision(context, scene, peer_set)
+    nought = marked(peer_manifest(context, scene, peer_set, peer, made, is_ending=True))
+    nought["metadata"]["resourceVersion"] = seen["metadata"]["resourceVersion"]
+    try:
+        await context.cluster.apply(nought)
+    except ConflictError as error:
+        raise NotReadyYetError(f"{peer.name} has just changed: {error}") from error
+
+
+async def _remove(
+    context: Context, scene: Scene, peer: PeerView, objects: tuple[Object, ...]
+) -> None:
+    """Delete what is left of a peer, in this order; the budget is lowered first (fleet H8)."""
+    namespace = scene.overlay.meta.namespace
+    for kind in objects:
+        if kind == "PodDisruptionBudget":
+            await _lower_budget(context, scene, peer)
+            continue
+        name = pod_name(peer.name) if kind == "Pod" else peer.name
+        seen = context.observed.one(kind, namespace, name)
+        if seen is not None:
+            uid = seen["metadata"]["uid"]
+            await context.cluster.delete(Ref(kind, namespace, name), uid, at_once=kind == "Pod")
+    context.wake(Key("Overlay", namespace, scene.overlay.meta.name))
+
+
+async def _lower_budget(context: Context, scene: Scene, peer: PeerView) -> None:
+    namespace, name = scene.overlay.meta.namespace, scene.overlay.meta.name
+    seen = context.observed.one("PodDisruptionBudget", namespace, budget_name(name))
+    previous = (seen or {}).get("spec", {}).get("minAvailable")
+    left = [other for other in scene.peers if other.name != peer.name]
+    budget = disruption.min_available(
+        left, scene.lost, scene.overlay.disruption.max_unavailable, previous
+    )
+    await context.apply([disruption_budget(scene.overlay, budget)])

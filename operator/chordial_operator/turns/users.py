@@ -1,0 +1,115 @@
+"""The users of an overlay compared with the SipUsers: deletions that nobody saw end here (H3).
+
+Level, not edge: at start, after a deletion and every hour all peers are asked for the users whose
+records they own. A record that names a SipUser which is gone is removed, and with it the user's
+registrations; one that is missing is sent again by its SipUser's own turn.
+"""
+
+from chordial_node.boundary.control import (
+    Done,
+    ListUsers,
+    Refused,
+    RemoveUser,
+    UsersAnswer,
+    UserStatus,
+)
+from chordial_node.client import PeerUnreachableError
+from chordial_operator.queue import GONE, Key, Next
+from chordial_operator.spec.manifest import Manifest, meta_of
+from chordial_operator.turns.context import Context, OverlayMemory, log
+
+USERS = "Users"
+"""The kind of the queue's key for the users of an overlay, by the Overlay's name."""
+COMPARED_SECONDS = 3600.0
+CONTACTS_SECONDS = 60.0
+AGAIN_SECONDS = 10.0
+
+
+async def users_turn(context: Context, key: Key) -> Next:
+    """Compare the users of one overlay, when that is due."""
+    overlay = context.observed.one("Overlay", key.namespace, key.name)
+    if overlay is None:
+        return GONE
+    bodies = context.observed.of("SipUser", key.namespace, key.name)
+    memory = context.memory(key.namespace, key.name)
+    now = context.clock()
+    is_due = memory.users_due or now - memory.users_compared_at >= COMPARED_SECONDS
+    if not is_due and not bodies:
+        return Next(after=COMPARED_SECONDS)
+    if not is_due and now - memory.users_compared_at < CONTACTS_SECONDS:
+        return Next(after=CONTACTS_SECONDS - (now - memory.users_compared_at))
+    users = await _listed(context, key)
+    if users is None:
+        return Next(after=AGAIN_SECONDS)
+    await _remove_strays(context, key, users, bodies)
+    _note(context, memory, users, bodies)
+    memory.users_due, memory.users_compared_at = False, now
+    return Next(after=CONTACTS_SECONDS if bodies else COMPARED_SECONDS)
+
+
+def source_of(body: Manifest) -> str:
+    """Return what a user's record names as its keeper."""
+    meta = meta_of(body)
+    return f"{meta.namespace}/{meta.name}/{meta.uid}"
+
+
+async def _listed(context: Context, key: Key) -> list[UserStatus] | None:
+    """Return all users of the overlay; None when some peer that should answer does not."""
+    peers = context.peers(key.namespace, key.name)
+    ready = sorted(name for name, report in peers.reports.items() if report.is_ready)
+    if not ready:
+        return None
+    found: dict[tuple[str, str], UserStatus] = {}
+    for name in ready:
+        try:
+            answer = await peers.ask(name, ListUsers())
+        except PeerUnreachableError as error:
+            log.info("users of %s were not listed: %s", key, error)
+            return None
+        if not isinstance(answer, UsersAnswer):
+            return None
+        for user in answer.users:
+            found.setdefault((user.user, user.domain), user)
+    return list(found.values())
+
+
+async def _remove_strays(
+    context: Context, key: Key, users: list[UserStatus], bodies: list[Manifest]
+) -> None:
+    """Remove users whose SipUser is gone; those that the command added have no keeper."""
+    kept = {source_of(body): None for body in bodies}
+    claimed = {str((body.get("spec") or {}).get("user", "")).lower(): None for body in bodies}
+    peers = context.peers(key.namespace, key.name)
+    for user in users:
+        is_ours = user.source.startswith(f"{key.namespace}/")
+        if not is_ours or user.source in kept or user.user.lower() in claimed:
+            continue
+        for name in sorted(each for each, report in peers.reports.items() if report.is_ready):
+            try:
+                answer = await peers.ask(name, RemoveUser(user.user, user.domain))
+            except PeerUnreachableError:
+                continue
+            if isinstance(answer, Done) or (
+                isinstance(answer, Refused) and answer.code == "not_found"
+            ):
+                log.info("user %s@%s is removed: its SipUser is gone", user.user, user.domain)
+                break
+
+
+def _note(
+    context: Context, memory: OverlayMemory, users: list[UserStatus], bodies: list[Manifest]
+) -> None:
+    """Remember contacts and what is missing; wake the SipUsers whose status may change."""
+    by_source = {user.source: user for user in users if user.source}
+    missing, contacts = [], {}
+    for body in bodies:
+        meta = meta_of(body)
+        user = by_source.get(source_of(body))
+        if user is None:
+            missing.append(meta.name)
+        else:
+            contacts[meta.name] = user.contacts
+        is_changed = user is None or memory.contacts.get(meta.name) != user.contacts
+        if is_changed:
+            context.wake(Key("SipUser", meta.namespace, meta.name))
+    memory.users_missing, memory.contacts = tuple(missing), contacts
