@@ -13,7 +13,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Never, TextIO
 
-from chordial_node.adapters.grpc_enrollment import EnrollmentError, enroll
+from chordial_node.adapters.grpc_enrollment import ANSWER_SECONDS, EnrollmentError, enroll
 from chordial_node.adapters.http_server import STARTING, HttpServer
 from chordial_node.adapters.identity_volume import (
     AnswerError,
@@ -154,7 +154,7 @@ class Pod:
             await asyncio.sleep(self._random.uniform(SHORTEST_PAUSE, longest))
             longest = min(2 * longest, LONGEST_PAUSE)
 
-    async def _enroll_once(self, seconds: float | None = None) -> Held:
+    async def _enroll_once(self, seconds: float = ANSWER_SECONDS) -> Held:
         """Ask with the token that lies there now, and keep the answer."""
         bundle = Path(self._paths.bundle)
         mark = _mark_of(bundle)
@@ -166,8 +166,7 @@ class Pod:
             certificate_request(await asyncio.to_thread(self._volume.private_key)),
             self._listener_request(),
         )
-        asking = enroll(self._config.enrollment, root, request)
-        enrolled = await asyncio.wait_for(asking, seconds) if seconds else await asking
+        enrolled = await enroll(self._config.enrollment, root, request, seconds)
         node_name, now = self._place.node_name, time.time()
         held = await asyncio.to_thread(self._volume.keep, enrolled, node_name, mark, now)
         fields = {"node_id": _name_of(held), "failure_domain": held.failure_domain}

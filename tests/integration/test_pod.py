@@ -81,6 +81,14 @@ def test_pods_form_a_ring_by_enrollment_alone_and_return_without_it(tmp_path: Pa
         assert len(operator.asked) == asked
         assert "no certificate" not in made[1].told().rsplit("identity found", 1)[1]
 
+        assert made[1].end() == 0
+        made[1].environment["CHORDIAL_NODE_NAME"] = "worker-2"
+        made[1].start()
+        wait_for(made[1].is_ready)
+        moved = status_of(operator, made[1])
+        assert moved is not None
+        assert moved.failure_domain == "worker-2"
+
 
 def _is_waiting(pod: Pod) -> bool:
     return "does not answer" in pod.get("/readyz")[1]

@@ -16,6 +16,7 @@ from chordial_node.wire.control_codec import CodecError
 from chordial_node.wire.enrollment_codec import PATH, decode_enrolled, encode_request
 
 ANSWER_SECONDS = 10.0
+_MARGIN_SECONDS = 1.0
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # a new question is a new connection, to any replica
     ("grpc.enable_retries", 0),
@@ -40,6 +41,16 @@ async def enroll(
     seconds: float = ANSWER_SECONDS,
 ) -> Enrolled:
     """Return what the authority answers; EnrollmentError says why there is no certificate."""
+    try:
+        async with asyncio.timeout(seconds + _MARGIN_SECONDS):
+            return await _ask(address, trusted, request, seconds)
+    except TimeoutError as error:  # of the resolver: gRPC tells its own otherwise
+        raise EnrollmentError(f"{address} did not answer within {seconds:g} s") from error
+
+
+async def _ask(
+    address: Endpoint, trusted: bytes, request: EnrollmentRequest, seconds: float
+) -> Enrolled:
     credentials = grpc.ssl_channel_credentials(root_certificates=trusted)
     options = (*_OPTIONS, ("grpc.ssl_target_name_override", address.host))
     channel = grpc.aio.secure_channel(await _target(address), credentials, options)
