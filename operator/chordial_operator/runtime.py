@@ -146,6 +146,8 @@ class Operator:
             registry=registry,
             settings=kopf_settings(self._settings),
             standalone=True,
+            # else it asks for a user's name, and an image has none
+            identity=self._settings.pod_name,  # type: ignore[arg-type]  # its type has no public name
             clusterwide=not namespaces,
             namespaces=namespaces,
             memo=kopf.Memo(),
