@@ -29,9 +29,15 @@ def main() -> None:
 
 async def _run(settings: Settings) -> int:
     client, cluster = await open_cluster(settings)
-    running = asyncio.create_task(Operator(settings, cluster).run(), name="operator")
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, running.cancel)
+    loop = asyncio.get_running_loop()
+
+    def take_signals() -> None:
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, running.cancel)
+
+    operator = Operator(settings, cluster, take_signals)
+    running = asyncio.create_task(operator.run(), name="operator")
+    take_signals()
     try:
         await running
     except asyncio.CancelledError:

@@ -49,8 +49,11 @@ log = logging.getLogger("chordial.operator")
 class Operator:
     """One process of the operator."""
 
-    def __init__(self, settings: Settings, cluster: KubernetesCluster) -> None:
-        """Join the parts."""
+    def __init__(
+        self, settings: Settings, cluster: KubernetesCluster, take_signals: Callable[[], None]
+    ) -> None:
+        """Join the parts; `take_signals` has this process end by being cancelled."""
+        self._take_signals = take_signals
         self._settings = settings
         self._cluster = cluster
         self._random = SystemRandom()
@@ -160,6 +163,10 @@ class Operator:
     def deleted(self, body: Manifest) -> None:
         """Take note of an object that is gone."""
         self._loop.deleted(body)
+
+    def begun(self) -> None:
+        """Take the signals back from kopf, whose way to end waits for what is not its own."""
+        self._take_signals()
 
     def _turn(self, key: Key) -> Awaitable[Next]:
         return self._loop.turn(key)

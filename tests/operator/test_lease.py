@@ -1,3 +1,5 @@
+"""One of several operators reconciles; the clock is moved by sleeping alone."""
+
 import asyncio
 from collections.abc import Awaitable, Callable
 

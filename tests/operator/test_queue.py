@@ -1,3 +1,5 @@
+"""Whose turn it is: times are plain numbers, the runner is driven by events."""
+
 import asyncio
 import itertools
 from random import Random

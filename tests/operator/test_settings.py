@@ -1,3 +1,5 @@
+"""What the operator is told at its start."""
+
 import pytest
 
 from chordial_operator.settings import SettingsError, read_settings

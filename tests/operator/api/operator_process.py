@@ -29,11 +29,10 @@ class OperatorProcess:
         self._name = name
         self._more = more.split()
         self._process: subprocess.Popen[bytes] | None = None
-        self._probes = 0
+        self._enrollment, self._probes = free_ports(2)
 
     def start(self) -> None:
         """Start it and return when it holds its lease and serves."""
-        enrollment, self._probes = free_ports(2)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
@@ -42,7 +41,7 @@ class OperatorProcess:
                     f"--pod-name={self._name}",
                     f"--watch-namespaces={self.namespace}",
                     "--enrollment-host=chordial.test.svc",
-                    f"--enrollment-port={enrollment}",
+                    f"--enrollment-port={self._enrollment}",
                     "--enrollment-listen=127.0.0.1",
                     f"--probe-port={self._probes}",
                     "--probe-listen=127.0.0.1",

@@ -1,3 +1,5 @@
+"""Events: what they say, and that the same one is not posted all the time."""
+
 from chordial_operator.cluster.happenings import SAME_SECONDS, Posted, event_manifest
 from chordial_operator.cluster.protocol import Happening
 

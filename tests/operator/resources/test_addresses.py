@@ -1,3 +1,5 @@
+"""Which addresses phones are told."""
+
 from chordial_operator.resources.addresses import advertised_addresses, is_address_pending
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.peer_set import PeerSet, parse_relay_set

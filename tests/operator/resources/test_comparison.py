@@ -1,3 +1,5 @@
+"""What needs no write because it stands already."""
+
 from chordial_operator.resources.comparison import (
     APPLIED_ANNOTATION,
     fingerprint,

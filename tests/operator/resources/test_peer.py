@@ -1,3 +1,5 @@
+"""The objects of one peer, compared whole, and what decides that it must be restarted."""
+
 from chordial_node.ids import node_id
 from chordial_operator.resources.objects import Surroundings
 from chordial_operator.resources.peer import (

@@ -1,3 +1,5 @@
+"""The Services of a set, and what all its peers share."""
+
 import pytest
 
 from chordial_operator.resources.overlay import PhonePort
