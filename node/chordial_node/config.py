@@ -64,6 +64,8 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What other peers dial."""
     founders: tuple[str, ...]
     """Node-IDs (hexadecimal) whose strict majority may form a ring where none is."""
+    also_bind: tuple[Endpoint, ...] = ()
+    """Where the same is served too: on loopback in a pod, for `kubectl port-forward`."""
     seeds: tuple[Endpoint, ...] = ()
     """Overlay addresses that are asked at start beside everyone remembered; a name stands for all
     addresses that it resolves to at that time."""

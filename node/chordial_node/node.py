@@ -289,8 +289,8 @@ class Node:
             await server.stop(0.5)
 
         self._closers.append(stop)
-        bind = self.config.overlay.bind
-        await self._listening("overlay.bind", bind, server.start(bind))
+        bind, also = self.config.overlay.bind, self.config.overlay.also_bind
+        await self._listening("overlay.bind", bind, server.start(bind, also))
 
     async def _listening(self, field: str, bind: Endpoint, starting: Awaitable[int]) -> None:
         try:

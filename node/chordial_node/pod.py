@@ -101,7 +101,7 @@ class Pod:
     # before there is a node
 
     async def _open_probes(self) -> None:
-        for address in self._place.addresses:
+        for address in (*self._place.addresses, *self._place.loopback):
             bind = Endpoint(address, PROBE_PORT)
             try:
                 await self._http.start(bind)

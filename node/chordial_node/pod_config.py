@@ -86,6 +86,13 @@ class PodPlace(msgspec.Struct, frozen=True):
     node_addresses: tuple[str, ...] = ()
     """Of the Kubernetes Node."""
 
+    @property
+    def loopback(self) -> tuple[str, ...]:
+        """Where `kubectl port-forward` knocks; nowhere, if the pod's own address is one already."""
+        return (
+            () if any(ip_address(each).is_loopback for each in self.addresses) else ("127.0.0.1",)
+        )
+
 
 class PodPaths(msgspec.Struct, frozen=True):
     """Every path that a pod knows, below a root that is empty outside of tests."""
@@ -242,6 +249,7 @@ def node_config(
             name=pod.overlay_name,
             bind=overlay,
             advertise=overlay,
+            also_bind=tuple(Endpoint(host, OVERLAY_PORT) for host in place.loopback),
             founders=standing.founders,
             seeds=(Endpoint(pod.peers_host, OVERLAY_PORT),),
             failure_domain=standing.failure_domain or place.node_name,

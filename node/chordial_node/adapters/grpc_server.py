@@ -6,7 +6,7 @@ get past the handshake; whom the certificate names is for the services to judge.
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import grpc
@@ -36,42 +36,62 @@ class GrpcServer:
 
     def __init__(self, credentials: TlsCredentials) -> None:
         """Make the server; it belongs to the running event loop."""
-        self._renewed: grpc.ServerCertificateConfiguration | None = None
-        take = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._take_renewed)
-        self._credentials = grpc.dynamic_ssl_server_credentials(
-            _configuration(credentials), take, require_client_authentication=True
-        )
+        self._shown = credentials
+        self._ports: list[_Port] = []
         self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
 
     def renew(self, credentials: TlsCredentials) -> None:
         """Show another certificate, and believe others, on connections from now on."""
-        self._renewed = _configuration(credentials)
+        self._shown = credentials
+        for port in self._ports:
+            port.renew(credentials)
 
     def add(self, service: "grpc.GenericRpcHandler[bytes, bytes]") -> None:
         """Serve this one too; before the start."""
         self._server.add_generic_rpc_handlers((service,))
 
-    async def start(self, bind: Endpoint) -> int:
-        """Listen, and return the port; OSError says why that cannot be."""
+    async def start(self, bind: Endpoint, also: Sequence[Endpoint] = ()) -> int:
+        """Listen, also elsewhere, and return the first port; OSError says why that cannot be."""
+        first = self._listen(bind)
+        for each in also:
+            self._listen(each)
+        await self._server.start()
+        return first
+
+    def _listen(self, bind: Endpoint) -> int:
         with socket.create_server(
             bind.address, family=socket.AF_INET6 if ":" in bind.host else socket.AF_INET
         ):
             pass  # gRPC does not tell why it cannot bind; a plain socket does
+        port = _Port(self._shown)
+        self._ports.append(port)
         try:
-            port = self._server.add_secure_port(str(bind), self._credentials)
+            return int(self._server.add_secure_port(str(bind), port.credentials))
         except RuntimeError as error:
             raise OSError(errno.EADDRINUSE, f"gRPC cannot listen: {error}") from error
-        await self._server.start()
-        return int(port)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no more calls, and end those that run after a grace period."""
+        await self._server.stop(grace_seconds)
+
+
+class _Port:
+    """The certificate that one port shows; each port asks for a renewed one by itself."""
+
+    def __init__(self, credentials: TlsCredentials) -> None:
+        self._renewed: grpc.ServerCertificateConfiguration | None = None
+        take = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._take_renewed)
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            _configuration(credentials), take, require_client_authentication=True
+        )
+
+    def renew(self, credentials: TlsCredentials) -> None:
+        self._renewed = _configuration(credentials)
 
     def _take_renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC's own threads before each handshake; None: nothing has changed."""
         renewed, self._renewed = self._renewed, None
         return renewed
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Take no more calls, and end those that run after a grace period."""
-        await self._server.stop(grace_seconds)
 
 
 def _configuration(credentials: TlsCredentials) -> grpc.ServerCertificateConfiguration:
