@@ -43,9 +43,6 @@ class Woken(Protocol):
     def deleted(self, body: Manifest) -> None:
         """Take note of an object that is gone, with its last content."""
 
-    def begun(self) -> None:
-        """Take note that kopf has begun, and has taken the process's signals for itself."""
-
 
 class IndexedObjects:
     """What the watches have shown, read from kopf's index; empty until kopf has begun."""
@@ -118,7 +115,6 @@ def register(registry: kopf.OperatorRegistry, objects: IndexedObjects, woken: Wo
         found = more[INDEX]
         assert isinstance(found, Mapping)
         objects.use(found)
-        woken.begun()
 
     kopf.on.startup(registry=registry)(begin)
     kopf.on.login(registry=registry)(log_in)

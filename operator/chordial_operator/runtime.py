@@ -145,7 +145,8 @@ class Operator:
 
     async def _watch(self, registry: kopf.OperatorRegistry) -> None:
         namespaces = self._settings.watch_namespaces
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=kopf_settings(self._settings),
             standalone=True,
@@ -155,6 +156,8 @@ class Operator:
             namespaces=namespaces,
             memo=kopf.Memo(),
         )
+        self._take_signals()  # kopf took them, and its way to end waits for what is not its own
+        await kopf.run_tasks(tasks, ignored=ours)
 
     def wake(self, key: Key) -> None:
         """Give an object a turn soon."""
@@ -163,10 +166,6 @@ class Operator:
     def deleted(self, body: Manifest) -> None:
         """Take note of an object that is gone."""
         self._loop.deleted(body)
-
-    def begun(self) -> None:
-        """Take the signals back from kopf, whose way to end waits for what is not its own."""
-        self._take_signals()
 
     def _turn(self, key: Key) -> Awaitable[Next]:
         return self._loop.turn(key)
