@@ -101,6 +101,7 @@ docs: .venv
 	$(BIN)/python -m tests.reference_pages
 	$(BIN)/python -m tests.chart_pages
 	$(BIN)/python -m tests.crd_pages
+	$(BIN)/python -m tests.fleet_pages
 
 proto: .venv
 	$(BIN)/python -m grpc_tools.protoc --proto_path=node --python_out=node --pyi_out=node \

@@ -135,10 +135,14 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--image-pull-secrets", "CHORDIAL_IMAGE_PULL_SECRETS", "", "for all peers, by comma")
     add("--enrollment-host", "CHORDIAL_ENROLLMENT_HOST", "", "Service that peers enroll at")
-    parser.add_argument("--enrollment-port", type=int, default=ENROLLMENT_PORT)
+    parser.add_argument(
+        "--enrollment-port", type=int, default=ENROLLMENT_PORT, help="port that peers enroll at"
+    )
     parser.add_argument("--enrollment-listen", default="[::]", help="address that it listens on")
     add("--first-overlay", "CHORDIAL_FIRST_OVERLAY", "", "ConfigMap with the first Overlay")
-    parser.add_argument("--probe-port", type=int, default=PROBE_PORT)
+    parser.add_argument(
+        "--probe-port", type=int, default=PROBE_PORT, help="port of probes and metrics"
+    )
     parser.add_argument("--probe-listen", default="", help="address of the probes; empty: all")
     parser.add_argument("--no-nodes", action="store_true", help="do not read Nodes")
     add("--log-level", "CHORDIAL_LOG_LEVEL", "info", ", ".join(LEVELS))

@@ -50,47 +50,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator does in each namespace whose overlays it runs. */}}
+{{/* The rules of one part of files/rbac/rules.yaml: (dict "part" "overlays" "root" $) */}}
 {{- define "chordial.rules" -}}
-# The four kinds: read and watch; the operator writes status, never spec.
-- apiGroups: [chordial.dev]
-  resources: [overlays, bootstrapsets, relaysets, sipusers]
-  verbs: [get, list, watch]
-- apiGroups: [chordial.dev]
-  resources: [overlays/status, bootstrapsets/status, relaysets/status, sipusers/status]
-  verbs: [get, patch, update]
-# The first Overlay of the chart, and clusters that ask for it before an owner reference is set.
-- apiGroups: [chordial.dev]
-  resources: [overlays, bootstrapsets]
-  verbs: [create, patch]
-- apiGroups: [chordial.dev]
-  resources: [overlays/finalizers, bootstrapsets/finalizers, relaysets/finalizers, sipusers/finalizers]
-  verbs: [update]
-# A peer is a StatefulSet of one with a volume of its own; server-side apply needs create and patch.
-- apiGroups: [apps]
-  resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, update, delete]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims, configmaps, services, serviceaccounts]
-  verbs: [get, list, watch, create, patch, update, delete]
-# Pods are watched, evicted one at a time in an upgrade, and deleted when their Node is lost.
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch, delete]
-- apiGroups: [""]
-  resources: [pods/eviction]
-  verbs: [create]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, update, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, update, delete]
-# Secrets are read by name and never listed: passwords of SipUsers, the admin certificate it writes.
-- apiGroups: [""]
-  resources: [secrets]
-  verbs: [get, create, patch, update, delete]
-- apiGroups: ["", events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
+{{- range index (.root.Files.Get "files/rbac/rules.yaml" | fromYaml) .part }}
+{{- $verbs := list }}
+{{- range .grants }}{{ $verbs = concat $verbs .verbs }}{{ end }}
+- apiGroups: {{ toJson .apiGroups }}
+  resources: {{ toJson .resources }}
+  verbs: {{ toJson $verbs }}
+{{- end }}
 {{- end -}}
