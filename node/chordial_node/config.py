@@ -17,7 +17,8 @@ Host = str
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
-
+MOST_VALUE_BYTES = 64 * 1024
+ValueSize = Annotated[int, Meta(ge=1, le=MOST_VALUE_BYTES)]
 
 SHORT_EXPIRES_SECONDS = 60
 LAST_STEPS_SECONDS = 60.0
@@ -90,6 +91,8 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stops_as: Literal["quick", "restart", "leave"] = "quick"
     """What a SIGTERM means. quick: end at once, the range is kept. restart: move phones and wait
     for calls first. leave: hand the range over as well, for a peer whose disk goes with it."""
+    max_value_bytes: ValueSize = 65_536
+    """Largest value that the open service takes, at most 65536; a larger one is refused."""
     max_entries: Count = 500_000
     """Stored entries, copies and markers included; a new key beyond is answered Busy."""
 

@@ -25,6 +25,7 @@ from chordial_node.config import (
     StorageConfig,
     TelemetryConfig,
     Transport,
+    ValueSize,
 )
 
 OVERLAY_PORT = 6084
@@ -57,6 +58,7 @@ class PodConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enrollment: Endpoint
     copies: Count = 3
     successors: Count = 3
+    max_value_bytes: ValueSize = 65_536
     listeners: tuple[PodListener, ...] = ()
     advertise: tuple[str, ...] = ()
     """Host names or addresses that phones know; empty: what `advertise_from` says."""
@@ -255,6 +257,7 @@ def node_config(
             failure_domain=standing.failure_domain or place.node_name,
             copies=pod.copies,
             successors=pod.successors,
+            max_value_bytes=pod.max_value_bytes,
             drain_timeout_seconds=pod.drain_timeout_seconds,
             stops_as=pod.stops_as,
         ),

@@ -1,12 +1,20 @@
 """What the operator writes into a set's ConfigMap is what a peer's pod reads."""
 
+import msgspec
 import pytest
 
-from chordial_node.config import Transport
-from chordial_node.pod_config import PodListener, PodPaths, parse_pod
+from chordial_node.config import Transport, parse
+from chordial_node.pod_config import (
+    PodListener,
+    PodPaths,
+    PodPlace,
+    PodStanding,
+    node_config,
+    parse_pod,
+)
 from chordial_operator import names
 from chordial_operator.resources.peer_set import config_map, pod_config
-from chordial_operator.spec.overlay import parse_overlay
+from chordial_operator.spec.overlay import Overlay, parse_overlay
 from chordial_operator.spec.peer_set import PeerSet, parse_bootstrap_set, parse_relay_set
 from tests.operator.specs import SURROUNDINGS, TCP, UDP, overlay_body, relays_body, seeds_body
 
@@ -17,12 +25,15 @@ TLS = {
     "certificateRef": {"name": "edge-tls"},
 }
 OVERLAY = parse_overlay(
-    overlay_body(telemetry={"otlp": {"endpoint": "http://collector:4317"}, "logLevel": "Debug"})
+    overlay_body(
+        telemetry={"otlp": {"endpoint": "http://collector:4317"}, "logLevel": "Debug"},
+        limits={"maxValueSize": "8Ki", "maxContactsPerUser": 3, "maxTransactionsPerPeer": 400},
+    )
 )
 
 
-def written(peer_set: PeerSet) -> str:
-    config = pod_config(OVERLAY, peer_set, SURROUNDINGS, "calls.voice")
+def written(peer_set: PeerSet, overlay: Overlay = OVERLAY) -> str:
+    config = pod_config(overlay, peer_set, SURROUNDINGS, "calls.voice")
     text: str = config_map(peer_set, config)["data"]["peer.json"]
     return text
 
@@ -70,6 +81,32 @@ def test_a_pod_reads_what_the_specs_say() -> None:
     assert (pod.max_expires_seconds, pod.drain_timeout_seconds) == (20, 30.0)
     assert pod.stops_as == "leave"
     assert (pod.otlp_endpoint, pod.log_level) == ("http://collector:4317", "debug")
+
+
+def test_a_peer_in_a_pod_keeps_the_limits_of_the_specs() -> None:
+    config = node_config(
+        parse_pod(written(parse_relay_set(relays_body()))),
+        PodPlace("edge-0", ("10.0.0.5",)),
+        PodPaths(),
+        PodStanding(("0a" * 16,), "zone-a"),
+    )
+    assert parse(msgspec.json.encode(config)) == config
+    assert config.overlay.max_value_bytes == 8192
+    assert (config.sip.max_contacts, config.sip.transactions) == (3, 400)
+
+
+@pytest.mark.parametrize("level", ["Debug", "Info", "Warning", "Error"])
+def test_every_level_of_the_specs_is_one_of_the_node(level: str) -> None:
+    overlay = parse_overlay(overlay_body(telemetry={"logLevel": level}))
+    pod = parse_pod(written(parse_relay_set(relays_body()), overlay))
+    assert pod.log_level == level.lower()
+
+
+@pytest.mark.parametrize("transport", ["UDP", "TCP", "TLS"])
+def test_every_transport_of_the_specs_is_one_of_the_node(transport: str) -> None:
+    listener = {"name": "phones", "transport": transport, "port": 5070}
+    [found] = parse_pod(written(parse_relay_set(relays_body(listeners=[listener])))).listeners
+    assert found.transport.name == transport
 
 
 def test_both_sides_spell_paths_alike() -> None:

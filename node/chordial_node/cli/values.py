@@ -10,9 +10,9 @@ from chordial_node.cli.asking import ask_any
 from chordial_node.cli.options import UsageError, add_verb
 from chordial_node.cli.output import Output, Value
 from chordial_node.cli.sources import add_source_options, open_peers
+from chordial_node.config import MOST_VALUE_BYTES
 from chordial_node.usage.open_service import resource_of_key
 
-MOST_BYTES = 64 * 1024
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -98,9 +98,10 @@ def _value_of(args: argparse.Namespace) -> bytes:
         except OSError as error:
             raise UsageError(f"{args.file} cannot be read: {error.strerror}") from error
     else:
-        value = sys.stdin.buffer.read(MOST_BYTES + 1) if args.value == "-" else args.value.encode()
-    if len(value) > MOST_BYTES:
-        raise UsageError(f"the value has {len(value)} bytes; at most {MOST_BYTES} fit")
+        most = MOST_VALUE_BYTES + 1
+        value = sys.stdin.buffer.read(most) if args.value == "-" else args.value.encode()
+    if len(value) > MOST_VALUE_BYTES:
+        raise UsageError(f"the value has {len(value)} bytes; at most {MOST_VALUE_BYTES} fit")
     return bytes(value)
 
 

@@ -17,7 +17,6 @@ from chordial_node.overlay.kinds import KINDS, KindId
 from chordial_node.overlay.messages import NOTHING_THERE, Entry, FetchSpecifier, KindData
 from chordial_node.usage.credentials import Overlay
 
-MOST_BYTES = 64 * 1024
 MOST_KEY_BYTES = 1024
 INLINE_BYTES = 16 * 1024
 _TRIES = 4
@@ -52,15 +51,16 @@ _NOTHING = _Stored(NOTHING_THERE, None, None, 0)
 class OpenService:
     """Answers Put, Get and Remove."""
 
-    def __init__(self, kernel: Kernel, overlay: Overlay, own: NodeId) -> None:
+    def __init__(self, kernel: Kernel, overlay: Overlay, own: NodeId, most_bytes: int) -> None:
         """Hold what values are stored with."""
         self._kernel = kernel
         self._overlay = overlay
         self._own = own
+        self._most_bytes = most_bytes
 
     async def put(self, question: Put) -> Answer:
         """Store a value; Refused says what stands against it."""
-        problem = _problem(question)
+        problem = _problem(question, self._most_bytes)
         if problem:
             return Refused("invalid_message", problem)
         resource, head = resource_of_key(question.key), _head(question)
@@ -157,12 +157,12 @@ def resource_of_key(key: bytes) -> ResourceId:
     return resource_id_of(b"open:" + key)
 
 
-def _problem(question: Put) -> str:
+def _problem(question: Put, most_bytes: int) -> str:
     most = KINDS[KindId.OPEN_VALUE].max_lifetime_seconds
     if not question.key or len(question.key) > MOST_KEY_BYTES:
         return f"a key has 1 to {MOST_KEY_BYTES} bytes, not {len(question.key)}"
-    if len(question.value) > MOST_BYTES:
-        return f"a value has at most {MOST_BYTES} bytes, not {len(question.value)}"
+    if len(question.value) > most_bytes:
+        return f"a value has at most {most_bytes} bytes in this overlay, not {len(question.value)}"
     if not 1 <= question.lifetime_seconds <= most:
         return f"a lifetime is 1 to {most:g} seconds, not {question.lifetime_seconds:g}"
     return ""

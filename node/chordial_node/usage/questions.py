@@ -66,6 +66,7 @@ class Questions:
         credentials: CredentialStore,
         location: Location,
         forced_traces: ForcedTraces,
+        most_value_bytes: int,
     ) -> None:
         """Hold what is asked about."""
         self._forced_traces = forced_traces
@@ -75,7 +76,7 @@ class Questions:
         self._domains = domains
         self._credentials = credentials
         self._location = location
-        self._open_service = OpenService(kernel, peer, peer.node_id)
+        self._open_service = OpenService(kernel, peer, peer.node_id, most_value_bytes)
 
     async def answer(self, question: Question) -> Answer:
         """Return the answer to a question."""

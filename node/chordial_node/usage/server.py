@@ -98,7 +98,14 @@ class Server:
         self._strays = Strays(own, sip.listeners, peer, flows, transactions, sides)
         self._forced_traces = ForcedTraces(kernel)
         self._questions = Questions(
-            kernel, peer, keys, domains, credentials, location, self._forced_traces
+            kernel,
+            peer,
+            keys,
+            domains,
+            credentials,
+            location,
+            self._forced_traces,
+            config.overlay.max_value_bytes,
         )
         self._edge_fault = ""
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)

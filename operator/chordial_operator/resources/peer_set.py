@@ -45,6 +45,7 @@ def pod_config(
         enrollment=surroundings.enrollment,
         copies=overlay.copies,
         successors=overlay.successors,
+        max_value_bytes=overlay.limits.max_value_size.amount,
         listeners=tuple(_listener(each) for each in peer_set.listeners),
         advertise=peer_set.advertise.addresses,
         advertise_from="node" if peer_set.advertised_from == "Node" else "pod",

@@ -95,7 +95,6 @@ class Overlay(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     disruption: Disruption = Disruption()
     telemetry: Telemetry = Telemetry()
     network_policy: NetworkPolicy = NetworkPolicy()
-    console: Literal["Loopback", "Pod"] = "Loopback"
     paused: bool = False
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
 

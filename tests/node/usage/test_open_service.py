@@ -3,6 +3,7 @@
 import pytest
 
 from chordial_node.boundary.control import Answer, Done, Get, Put, Refused, Remove, ValueAnswer
+from chordial_node.config import MOST_VALUE_BYTES
 from chordial_node.overlay.kinds import KindId
 from chordial_node.usage.open_service import OpenService, resource_of_key
 from tests.node.usage.solo import Solo
@@ -10,8 +11,8 @@ from tests.node.usage.solo import Solo
 HOUR = 3600.0
 
 
-def service(solo: Solo) -> OpenService:
-    return OpenService(solo.kernel, solo.peer, solo.own)
+def service(solo: Solo, most_bytes: int = MOST_VALUE_BYTES) -> OpenService:
+    return OpenService(solo.kernel, solo.peer, solo.own, most_bytes)
 
 
 def value_of(solo: Solo, key: bytes) -> bytes | None:
@@ -121,6 +122,16 @@ def test_what_is_too_large_or_too_long_is_refused_with_the_limit(put: Put) -> No
     assert isinstance(answer, Refused)
     assert answer.code == "invalid_message"
     assert solo.shared.stores == 0
+
+
+def test_the_configured_limit_holds_and_is_named() -> None:
+    solo = Solo()
+    small = service(solo, 4096)
+    assert isinstance(solo.result(small.put(Put(b"key", bytes(4096), HOUR)), 0.5), ValueAnswer)
+    answer = solo.result(small.put(Put(b"key", bytes(4097), HOUR)), 0.1)
+    assert answer == Refused(
+        "invalid_message", "a value has at most 4096 bytes in this overlay, not 4097"
+    )
 
 
 def test_the_same_value_under_two_keys_shares_no_chunk() -> None:

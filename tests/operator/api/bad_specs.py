@@ -65,7 +65,7 @@ BAD: tuple[Refused, ...] = (
         "greater than or equal to 1",
     ),
     Refused(
-        "Overlay", {"limits": {"maxValueSize": "2Mi"}}, "spec.limits.maxValueSize", "4Ki to 1Mi"
+        "Overlay", {"limits": {"maxValueSize": "2Mi"}}, "spec.limits.maxValueSize", "4Ki to 64Ki"
     ),
     Refused(
         "Overlay", {"limits": {"maxValueSize": "much"}}, "spec.limits.maxValueSize", "a quantity"
