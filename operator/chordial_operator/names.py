@@ -32,6 +32,8 @@ REMOVE_FIRST_ANNOTATION = f"{GROUP}/remove-first"
 FORCE_SCALE_IN_ANNOTATION = f"{GROUP}/force-scale-in"
 RESTARTED_AT_ANNOTATION = f"{GROUP}/restartedAt"
 TEMPLATE_HASH_ANNOTATION = f"{GROUP}/template-hash"
+RECLAIM_ANNOTATION = f"{GROUP}/reclaim"
+"""On a volume claim: what becomes of it once nothing else of its peer is left."""
 
 SEED: Final = "seed"
 RELAY: Final = "relay"

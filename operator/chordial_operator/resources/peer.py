@@ -10,6 +10,7 @@ from chordial_node.pod_config import PodConfig
 from chordial_operator.names import (
     NODE_ID_ANNOTATION,
     PEER_LABEL,
+    RECLAIM_ANNOTATION,
     RESTARTED_AT_ANNOTATION,
     TEMPLATE_HASH_ANNOTATION,
     peers_name,
@@ -100,6 +101,7 @@ def claim(peer_set: PeerSet, peer: str) -> Manifest:
     metadata = of_set(peer_set, peer)
     del metadata["ownerReferences"]
     metadata["labels"] = peer_labels(peer_set, peer)
+    metadata["annotations"] = {RECLAIM_ANNOTATION: storage.reclaim}
     spec: Manifest = {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": str(storage.size)}},

@@ -76,6 +76,8 @@ class OverlayMemory(msgspec.Struct):
     """SipUsers whose record the overlay did not show at the last comparison, by name."""
     contacts: dict[str, int] = {}
     """Of each user at the last comparison, by user."""
+    told_to_leave: dict[str, None] = {}
+    """Pods of deleted sets, by uid, whose peers were told."""
     numbers: dict[str, dict[str, SlowNumber]] = {}
     """Slow numbers of each object's status, by its kind and name."""
 

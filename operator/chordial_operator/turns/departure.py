@@ -5,6 +5,8 @@ What the step is, is decided in `decisions.finish` and `decisions.replacement`; 
 restart.
 """
 
+import asyncio
+
 from chordial_node.boundary.control import Drain
 from chordial_node.client import PeerUnreachableError
 from chordial_operator.cluster.errors import ConflictError
@@ -14,13 +16,13 @@ from chordial_operator.decisions import disruption, finish, replacement
 from chordial_operator.decisions.replacement import Lost, Object
 from chordial_operator.decisions.views import PeerView
 from chordial_operator.enrollment.rotation import revoked
-from chordial_operator.names import budget_name, pod_name
-from chordial_operator.queue import Key
+from chordial_operator.names import PEER_LABEL, SET_LABEL, budget_name, pod_name
+from chordial_operator.queue import GONE, Key, Next
 from chordial_operator.resources.comparison import marked
 from chordial_operator.resources.overlay import disruption_budget
-from chordial_operator.spec.manifest import Manifest
+from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.peer_set import PeerSet
-from chordial_operator.turns.context import Context, NotReadyYetError, log
+from chordial_operator.turns.context import Context, NotReadyYetError, Peers, log
 from chordial_operator.turns.restart import peer_manifest
 from chordial_operator.turns.scene import Scene, revision
 
@@ -52,6 +54,39 @@ async def finish_leaving(
                 )
                 await context.cluster.tell(body, happening)
     return again
+
+
+async def set_gone(context: Context, key: Key, overlay: str) -> Next:
+    """Tell the peers of a deleted set to leave: their pods' end alone would be a restart (H19).
+
+    Their volumes are reclaimed by the Overlay's turn, as their claims say.
+    """
+    pods = [
+        meta
+        for meta in map(meta_of, context.observed.of("Pod", key.namespace, overlay))
+        if meta.labels.get(SET_LABEL) == key.name
+    ]
+    memory = context.memory(key.namespace, overlay)
+    peers = context.peers(key.namespace, overlay)
+    told = [
+        meta.labels.get(PEER_LABEL, "") for meta in pods if meta.uid not in memory.told_to_leave
+    ]
+    memory.told_to_leave.update(dict.fromkeys(meta.uid for meta in pods))
+    async with asyncio.TaskGroup() as group:
+        for name in told:
+            group.create_task(_tell_to_leave(peers, name))
+    if pods:
+        return Next(after=WAITS_SECONDS)
+    context.wake(Key("Overlay", key.namespace, overlay))
+    return GONE
+
+
+async def _tell_to_leave(peers: Peers, name: str) -> None:
+    try:
+        await peers.ask(name, Drain(), ASKED_SECONDS)
+    except (PeerUnreachableError, TimeoutError) as error:
+        # the answer comes at the end of the drain, long after this; or it cannot be told at all
+        log.info("%s was told to leave: %s", name, error)
 
 
 async def replace_lost(
@@ -91,11 +126,7 @@ async def _drain(context: Context, scene: Scene, peer_set: PeerSet, peer: PeerVi
     """Tell a peer to leave, then end its pod: Terminating, it serves its phones until the end."""
     namespace, overlay = scene.overlay.meta.namespace, scene.overlay.meta.name
     if peer.pod is not None and peer.pod.ip and not peer.is_unreachable:
-        try:
-            await context.peers(namespace, overlay).ask(peer.name, Drain(), ASKED_SECONDS)
-        except (PeerUnreachableError, TimeoutError) as error:
-            # the answer comes at the end of the drain, long after this; or it cannot be told at all
-            log.info("%s/%s was told to leave: %s", namespace, peer.name, error)
+        await _tell_to_leave(context.peers(namespace, overlay), peer.name)
     seen = context.observed.one("StatefulSet", namespace, peer.name)
     if seen is None:
         return

@@ -11,6 +11,7 @@ from chordial_operator.queue import GONE, SETTLED, Key, Next
 from chordial_operator.spec.manifest import InvalidSpecError, Manifest, meta_of
 from chordial_operator.status.conditions import invalid_status, unknown_status
 from chordial_operator.turns.context import Context, NotReadyYetError, log
+from chordial_operator.turns.departure import set_gone
 from chordial_operator.turns.overlay import overlay_gone, overlay_turn
 from chordial_operator.turns.peer_set import peer_set_turn
 from chordial_operator.turns.sip_user import sip_user_turn
@@ -39,10 +40,10 @@ class Loop:
         if body["kind"] == "SipUser":
             overlay = (body.get("spec") or {}).get("overlayRef") or {}
             self._context.memory(meta.namespace, overlay.get("name", "")).users_due = True
-        if body["kind"] == "Overlay":
+        if body["kind"] in ("Overlay", "BootstrapSet", "RelaySet"):
             while len(self._deleted) >= MOST_DELETED:
                 self._deleted.pop(next(iter(self._deleted)))
-            self._deleted[Key("Overlay", meta.namespace, meta.name)] = body
+            self._deleted[Key(body["kind"], meta.namespace, meta.name)] = body
 
     async def turn(self, key: Key) -> Next:
         """Give one object its turn; an exception means: try again later."""
@@ -50,10 +51,7 @@ class Loop:
             return await users_turn(self._context, key)
         body = self._context.observed.one(key.kind, key.namespace, key.name)
         if body is None:
-            if key.kind == "Overlay":
-                await overlay_gone(self._context, key, self._deleted.get(key))
-                self._deleted.pop(key, None)
-            return GONE
+            return await self._gone(key)
         try:
             return await TURNS[key.kind](self._context, body)
         except InvalidSpecError as error:
@@ -72,6 +70,17 @@ class Loop:
         except Exception:
             await self._tell_unknown(body)
             raise
+
+    async def _gone(self, key: Key) -> Next:
+        last = self._deleted.get(key)
+        if key.kind == "Overlay":
+            await overlay_gone(self._context, key, last)
+        elif last is not None and "overlayRef" in (last.get("spec") or {}):
+            following = await set_gone(self._context, key, last["spec"]["overlayRef"]["name"])
+            if not following.gone:
+                return following
+        self._deleted.pop(key, None)
+        return GONE
 
     async def _tell_unknown(self, body: Manifest) -> None:
         """Say that nobody knows; that this fails as well is no news."""

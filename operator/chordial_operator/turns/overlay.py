@@ -10,18 +10,26 @@ from chordial_operator.decisions import disruption, health
 from chordial_operator.enrollment.admin import admin_secret
 from chordial_operator.enrollment.authority import AuthorityError
 from chordial_operator.enrollment.rotation import PeerBundle, founded
-from chordial_operator.names import admin_secret_name, budget_name, peers_name
+from chordial_operator.names import (
+    RECLAIM_ANNOTATION,
+    admin_secret_name,
+    budget_name,
+    peers_name,
+    pod_name,
+)
 from chordial_operator.queue import SETTLED, Key, Next
 from chordial_operator.resources.comparison import is_covered
 from chordial_operator.resources.overlay import Bundle, overlay_resources
 from chordial_operator.resources.peer_set import phone_ports
-from chordial_operator.spec.manifest import Manifest
+from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.overlay import parse_overlay
 from chordial_operator.turns.context import Context
 from chordial_operator.turns.reporting import report_overlay, report_without_authority
 from chordial_operator.turns.restart import restart_next
 from chordial_operator.turns.scene import Scene, look
 
+ORPHANED_SECONDS = 120.0
+"""A claim this young may belong to a peer that is being made."""
 LOOKED_SECONDS = 30.0
 """How often an overlay is looked at without an event: certificates and reports get old."""
 
@@ -43,6 +51,7 @@ async def overlay_turn(context: Context, body: Manifest) -> Next:
             await context.apply(_desired(context, scene))
             await _remove_unwanted(context, scene)
             await _apply_admin(context, scene)
+            await _reclaim_volumes(context, scene)
         step, again = await restart_next(context, scene, body)
         await report_overlay(context, scene, body, step)
     return Next(after=LOOKED_SECONDS if again is None else min(again, LOOKED_SECONDS))
@@ -115,6 +124,31 @@ async def _remove_unwanted(context: Context, scene: Scene) -> None:
     if seen is not None:
         ref = Ref("NetworkPolicy", namespace, peers_name(name))
         await context.cluster.delete(ref, seen["metadata"]["uid"])
+
+
+async def _reclaim_volumes(context: Context, scene: Scene) -> None:
+    """Delete the volumes that nothing is left of but themselves, if that was asked for (H19a).
+
+    Their sets may be gone, with what they said: it stands on the claims. While copies are missing,
+    or nobody can tell, a volume may be the last to hold one.
+    """
+    namespace, name = _key(scene)
+    is_whole = any(peer.is_up and peer.report is not None for peer in scene.peers)
+    if not is_whole or health.copies_missing(scene.peers):
+        return
+    held = {
+        str(each["metadata"]["name"])
+        for kind in ("StatefulSet", "Pod")
+        for each in context.observed.of(kind, namespace, name)
+    }
+    for claim in context.observed.of("PersistentVolumeClaim", namespace, name):
+        meta = meta_of(claim)
+        is_left = meta.name not in held and pod_name(meta.name) not in held
+        is_old = scene.now - meta.creation >= ORPHANED_SECONDS
+        asks = meta.annotations.get(RECLAIM_ANNOTATION) == "Delete"
+        if is_left and is_old and asks and not meta.deletion:
+            ref = Ref("PersistentVolumeClaim", namespace, meta.name)
+            await context.cluster.delete(ref, meta.uid)
 
 
 async def _apply_admin(context: Context, scene: Scene) -> None:

@@ -22,6 +22,7 @@ from chordial_operator.names import (
     peers_name,
 )
 from chordial_operator.queue import SETTLED, Key, Next
+from chordial_operator.resources.comparison import marked
 from chordial_operator.resources.peer import claim, stateful_set
 from chordial_operator.resources.peer_set import config_map, services
 from chordial_operator.resources.pod import Identity, Revision
@@ -31,7 +32,7 @@ from chordial_operator.spec.peer_set import PeerSet
 from chordial_operator.turns.context import Context, NotReadyYetError
 from chordial_operator.turns.departure import finish_leaving, replace_lost
 from chordial_operator.turns.reporting import report_alone, report_set
-from chordial_operator.turns.restart import apply_standing
+from chordial_operator.turns.restart import apply_standing, stands
 from chordial_operator.turns.scene import PARSERS, Scene, config_of, look, revision
 
 MADE_AT_ONCE = 16
@@ -128,7 +129,8 @@ async def _apply_claims(context: Context, scene: Scene, peer_set: PeerSet) -> No
     """Volumes of standing peers: made again when somebody deleted one, and grown."""
     if peer_set.storage.type != "Volume":
         return
-    await context.apply([claim(peer_set, peer.name) for peer in scene.own(peer_set)])
+    standing = [each for each in scene.own(peer_set) if stands(scene, each)]
+    await context.apply([claim(peer_set, peer.name) for peer in standing])
 
 
 async def _choose_leaving(
@@ -228,10 +230,9 @@ async def _make(
     """Make a peer; its claim first, which is taken once: two operators cannot both have it."""
     try:
         if peer_set.storage.type == "Volume":
-            await context.cluster.create(claim(peer_set, identity.name))
-        await context.cluster.create(
-            stateful_set(scene.overlay, peer_set, context.surroundings, identity, made)
-        )
+            await context.cluster.create(marked(claim(peer_set, identity.name)))
+        peer = stateful_set(scene.overlay, peer_set, context.surroundings, identity, made)
+        await context.cluster.create(marked(peer))
     except ConflictError as error:
         raise NotReadyYetError(
             f"{identity.name} is being made: {error}", after=BUSY_SECONDS

@@ -26,12 +26,17 @@ EVICTED_SECONDS = 2.0
 async def apply_standing(context: Context, scene: Scene, peer_set: PeerSet, made: Revision) -> None:
     """Apply the StatefulSets of the peers that are of the present revision."""
     for peer in scene.own(peer_set):
-        if peer.template_hash != made.template_hash:
+        if peer.template_hash != made.template_hash or not stands(scene, peer):
             continue
         seen = context.observed.one("StatefulSet", peer_set.meta.namespace, peer.name)
         if seen is not None:
             kept = _keeping_image(scene, seen, made)
             await context.apply([peer_manifest(context, scene, peer_set, peer, kept)])
+
+
+def stands(scene: Scene, peer: PeerView) -> bool:
+    """Tell whether a peer is to go on: what ends is not mended, else it would come back."""
+    return not peer.is_leaving and peer.name not in scene.lost
 
 
 async def restart_next(

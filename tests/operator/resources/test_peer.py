@@ -191,7 +191,12 @@ def test_a_volume_claim_has_no_owner() -> None:
     assert claim(parse_bootstrap_set(seeds_body(storage=storage)), "seed-3") == {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "seed-3", "namespace": "calls", "labels": LABELS},
+        "metadata": {
+            "name": "seed-3",
+            "namespace": "calls",
+            "labels": LABELS,
+            "annotations": {"chordial.dev/reclaim": "Delete"},
+        },
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "2Gi"}},

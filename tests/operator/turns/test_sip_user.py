@@ -1,0 +1,147 @@
+"""SipUsers reach the overlay sealed, once; who is gone is found by comparing."""
+
+import asyncio
+import base64
+
+from chordial_node.boundary.control import (
+    ListUsers,
+    Refused,
+    RemoveUser,
+    SetUser,
+    UsersAnswer,
+    UserStatus,
+)
+from chordial_node.security.credentials import Credentials, open_credentials, resource_of_user
+from chordial_operator.cluster.kinds import Ref
+from chordial_operator.spec.overlay import parse_overlay
+from tests.operator.specs import NAMESPACE, overlay_body, seeds_body, user_body
+from tests.operator.turns.rig import Rig
+
+REALM = "voice.example.org"
+OVERLAY = ("Overlay", "voice")
+ALICE = ("SipUser", "alice")
+USERS = ("Users", "voice")
+
+
+def running() -> Rig:
+    rig = Rig(overlay_body(), seeds_body(), user_body())
+    rig.settle(OVERLAY, ("BootstrapSet", "seed"), rounds=3)
+    rig.run_pods()
+    return rig
+
+
+def sent(rig: Rig) -> list[SetUser]:
+    return [question for _, question in rig.peers.asked if isinstance(question, SetUser)]
+
+
+def opened(rig: Rig, question: SetUser) -> Credentials:
+    _, secrets = asyncio.run(rig.context.store.open(parse_overlay(overlay_body())))
+    resource = resource_of_user(question.user, question.domain)
+    return open_credentials(secrets.keys, resource, question.sealed)
+
+
+def source(rig: Rig) -> str:
+    uid = rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["metadata"]["uid"]
+    return f"{NAMESPACE}/alice/{uid}"
+
+
+def test_a_password_is_made_once_and_the_record_sent_once() -> None:
+    rig = running()
+    rig.settle(ALICE, rounds=3)
+    (question,) = sent(rig)
+    secret = rig.cluster.objects[Ref("Secret", NAMESPACE, "alice-sip")]
+    password = base64.b64decode(secret["data"]["password"]).decode()
+    made = opened(rig, question)
+    assert (made.user, made.domain, made.source) == ("alice", REALM, source(rig))
+    assert made.max_contacts == 10
+    assert len(password) == 24
+    assert rig.condition(*ALICE, "Ready")["status"] == "True"
+    assert rig.told() == ["PasswordMade"]
+    assert password not in str(rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")])
+
+
+def test_a_new_password_is_sent() -> None:
+    rig = running()
+    rig.settle(ALICE)
+    before = rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["status"]
+    secret = rig.cluster.objects[Ref("Secret", NAMESPACE, "alice-sip")]
+    secret["data"]["password"] = base64.b64encode(b"another one").decode()
+    rig.settle(ALICE)
+    assert len(sent(rig)) == 2
+    after = rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["status"]
+    assert before["observedSecretVersion"] != after["observedSecretVersion"]
+
+
+def test_disabling_a_user_is_sent() -> None:
+    rig = running()
+    rig.settle(ALICE)
+    rig.change("SipUser", "alice", {"state": "Disabled"})
+    rig.settle(ALICE)
+    assert opened(rig, sent(rig)[-1]).state == "disabled"
+
+
+def test_without_a_ready_peer_it_waits_and_says_so() -> None:
+    rig = running()
+    rig.peers.by_name = {}
+    rig.turn(*ALICE)
+    told = rig.condition(*ALICE, "Ready")
+    assert (told["status"], told["reason"]) == ("False", "NotStored")
+
+
+def test_another_peer_is_asked_when_one_is_silent() -> None:
+    rig = running()
+    rig.peers.silent = ["seed-0"]
+    rig.turn(*ALICE)
+    assert [peer for peer, _ in rig.peers.asked] == ["seed-0", "seed-1"]
+    assert rig.condition(*ALICE, "Ready")["status"] == "True"
+
+
+def test_a_refusal_is_told() -> None:
+    rig = running()
+    rig.peers.answers[SetUser] = Refused("forbidden", "this overlay serves another domain")
+    rig.turn(*ALICE)
+    assert "another domain" in rig.condition(*ALICE, "Ready")["message"]
+
+
+def test_a_user_whose_sip_user_is_gone_is_removed() -> None:
+    rig = running()
+    rig.settle(ALICE)
+    users = (
+        UserStatus("alice", REALM, True, source(rig), 1, 1),
+        UserStatus("gone", REALM, True, f"{NAMESPACE}/gone/uid-9", 2, 1),
+        UserStatus("typed", REALM, False, "", 0, 1),
+        UserStatus("other", REALM, False, "elsewhere/other/uid-1", 0, 1),
+    )
+    rig.peers.answers[ListUsers] = UsersAnswer(users)
+    rig.turn(*USERS)
+    removed = [question for _, question in rig.peers.asked if isinstance(question, RemoveUser)]
+    assert removed == [RemoveUser("gone", REALM)]
+
+
+def test_a_record_that_the_overlay_lost_is_sent_again() -> None:
+    rig = running()
+    rig.settle(ALICE)
+    rig.turn(*USERS)  # the overlay lists nobody
+    rig.settle(ALICE)
+    assert len(sent(rig)) == 2
+
+
+def test_contacts_come_from_the_overlay() -> None:
+    rig = running()
+    rig.settle(ALICE)
+    users = (UserStatus("alice", REALM, True, source(rig), 2, 1),)
+    rig.peers.answers[ListUsers] = UsersAnswer(users)
+    rig.turn(*USERS)
+    rig.turn(*ALICE)
+    assert rig.condition(*ALICE, "Registered")["status"] == "True"
+    assert rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["status"]["contacts"] == 2
+
+
+def test_nothing_is_compared_while_some_peer_is_silent() -> None:
+    rig = running()
+    rig.peers.silent = ["seed-3"]
+    rig.peers.answers[ListUsers] = UsersAnswer(
+        (UserStatus("gone", REALM, True, f"{NAMESPACE}/gone/uid-9", 2, 1),)
+    )
+    rig.turn(*USERS)
+    assert not [question for _, question in rig.peers.asked if isinstance(question, RemoveUser)]
