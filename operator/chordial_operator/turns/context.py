@@ -74,6 +74,8 @@ class OverlayMemory(msgspec.Struct):
     users_compared_at: float = 0.0
     users_missing: tuple[str, ...] = ()
     """SipUsers whose record the overlay did not show at the last comparison, by name."""
+    key_numbers: tuple[int, ...] = ()
+    """Of the keys under which users were sealed at the last comparison."""
     contacts: dict[str, int] = {}
     """Of each user at the last comparison, by user."""
     told_to_leave: dict[str, None] = {}

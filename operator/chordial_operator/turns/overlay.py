@@ -78,7 +78,11 @@ async def _advance_authority(context: Context, scene: Scene) -> Scene:
         for peer in scene.peers
         if peer.name not in scene.lost
     ]
-    is_resealed = not context.memory(*_key(scene)).users_missing
+    memory = context.memory(*_key(scene))
+    # the command's users count as well: a key is not dropped while anything is under it
+    is_resealed = memory.users_compared_at > 0 and all(
+        number == identity.key_numbers[0] for number in memory.key_numbers
+    )
     opened, _ = await context.store.advance(overlay, peers, is_resealed=is_resealed)
     if not identity.founded_at and _stands(scene):
         opened, _ = await context.store.change(overlay, lambda record: founded(record, scene.now))

@@ -32,6 +32,8 @@ PASSWORD_KEY = "password"
 SECRET_SECONDS = 300.0
 """How often a Secret is read again: it is read by name, and not watched (fleet H21)."""
 MISSING_SECONDS = 10.0
+REFUSED_SECONDS = 60.0
+"""Where nobody answers at all, the comparison of users wakes this turn (see `users`)."""
 NONCE_LENGTH = 12
 _PASSWORD_BYTES = 15
 _VERSION_BYTES = 16
@@ -66,7 +68,7 @@ async def sip_user_turn(context: Context, body: Manifest) -> Next:
         before = (body.get("status") or {}).get("observedSecretVersion", "")
         said = _with(facts, record_problem=str(error), secret_version=before)
         await report_user(context, user, body, said)
-        return Next(after=MISSING_SECONDS)
+        return Next(after=REFUSED_SECONDS if context.peers(*_place(user)).reports else None)
     memory = context.memory(user.meta.namespace, user.overlay)
     contacts = memory.contacts.get(user.meta.name)
     await report_user(context, user, body, _with(facts, secret_version=sent, contacts=contacts))
@@ -83,6 +85,10 @@ class _RecordProblemError(Exception):
 
 def _with(facts: UserFacts, **changes: object) -> UserFacts:
     return msgspec.structs.replace(facts, **changes)
+
+
+def _place(user: SipUser) -> tuple[str, str]:
+    return user.meta.namespace, user.overlay
 
 
 def _secret_of(user: SipUser) -> SecretKeyRef:

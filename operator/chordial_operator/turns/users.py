@@ -113,3 +113,4 @@ def _note(
         if is_changed:
             context.wake(Key("SipUser", meta.namespace, meta.name))
     memory.users_missing, memory.contacts = tuple(missing), contacts
+    memory.key_numbers = tuple(sorted({user.key_number for user in users}))
