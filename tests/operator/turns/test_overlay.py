@@ -1,0 +1,103 @@
+"""An Overlay's turn: authority and bundle, network policy, volumes that nothing is left of."""
+
+from chordial_operator.cluster.kinds import Ref
+from chordial_operator.spec.manifest import Manifest
+from tests.operator.specs import NAMESPACE, overlay_body, relays_body, seeds_body
+from tests.operator.turns.rig import Rig
+
+OVERLAY = ("Overlay", "voice")
+SEED = ("BootstrapSet", "seed")
+EDGE = ("RelaySet", "edge")
+
+
+def running(**spec: object) -> Rig:
+    rig = Rig(overlay_body(**spec), seeds_body(), relays_body())
+    rig.settle(OVERLAY, SEED, EDGE, rounds=3)
+    rig.run_pods()
+    rig.settle(OVERLAY, SEED, EDGE, rounds=3)
+    return rig
+
+
+def status(rig: Rig) -> Manifest:
+    found: Manifest = rig.cluster.objects[Ref("Overlay", NAMESPACE, "voice")]["status"]
+    return found
+
+
+def test_a_ring_that_stands_is_founded_once() -> None:
+    rig = running()
+    first = status(rig)["foundedAt"]
+    assert rig.condition(*OVERLAY, "Ready")["status"] == "True"
+    rig.now += 1000.0
+    rig.talk()
+    rig.settle(OVERLAY)
+    assert status(rig)["foundedAt"] == first
+
+
+def test_the_instance_id_of_bundle_and_status_is_one() -> None:
+    rig = running()
+    bundle = rig.cluster.objects[Ref("ConfigMap", NAMESPACE, "voice-bundle")]["data"]
+    assert bundle["instance-id"] == status(rig)["instanceID"]
+
+
+def test_the_network_policy_goes_when_somebody_else_writes_them() -> None:
+    rig = running()
+    assert rig.cluster.names("NetworkPolicy") == ["voice-peers"]
+    rig.change("Overlay", "voice", {"networkPolicy": {"mode": "None"}})
+    rig.settle(OVERLAY)
+    assert rig.cluster.names("NetworkPolicy") == []
+
+
+def test_an_authority_that_cannot_be_used_is_said() -> None:
+    rig = Rig(overlay_body(certificates={"caSecretRef": {"name": "mine"}}), seeds_body())
+    rig.settle(OVERLAY, SEED, rounds=2)
+    told = rig.condition(*OVERLAY, "CertificatesReady")
+    assert told["status"] == "False"
+    assert "mine" in told["message"]
+    assert rig.cluster.names("StatefulSet") == []
+
+
+def orphan(rig: Rig, name: str = "edge-1") -> None:
+    """Somebody deletes a peer's StatefulSet; its volume claim stays."""
+    rig.cluster.drop(Ref("StatefulSet", NAMESPACE, name))
+    rig.cluster.drop(Ref("Pod", NAMESPACE, f"{name}-0"))
+    rig.peers.by_name.pop(name)
+
+
+def test_a_volume_that_nothing_is_left_of_is_reclaimed() -> None:
+    rig = running()
+    orphan(rig)
+    rig.settle(OVERLAY)
+    assert "edge-1" not in rig.cluster.names("PersistentVolumeClaim")
+
+
+def test_a_volume_is_kept_while_copies_are_missing() -> None:
+    rig = running()
+    orphan(rig)
+    rig.report("seed-0", copies_missing=3)
+    rig.settle(OVERLAY)
+    assert "edge-1" in rig.cluster.names("PersistentVolumeClaim")
+
+
+def test_a_volume_that_is_to_be_kept_is_kept() -> None:
+    rig = running()
+    claim = rig.cluster.objects[Ref("PersistentVolumeClaim", NAMESPACE, "edge-1")]
+    claim["metadata"]["annotations"]["chordial.dev/reclaim"] = "Retain"
+    orphan(rig)
+    rig.settle(OVERLAY)
+    assert "edge-1" in rig.cluster.names("PersistentVolumeClaim")
+
+
+def test_the_peers_of_a_deleted_set_are_told_to_leave_once() -> None:
+    rig = running()
+    ref = Ref("RelaySet", NAMESPACE, "edge")
+    rig.loop.deleted(rig.cluster.objects[ref])
+    rig.cluster.drop(ref)
+    assert rig.turn(*EDGE).after is not None
+    rig.turn(*EDGE)
+    assert sorted(peer for peer, _ in rig.peers.asked) == ["edge-0", "edge-1"]
+    for number in range(2):
+        orphan(rig, f"edge-{number}")
+    assert rig.turn(*EDGE).gone
+    rig.settle(OVERLAY)
+    left = [n for n in rig.cluster.names("PersistentVolumeClaim") if n.startswith("edge")]
+    assert left == []
