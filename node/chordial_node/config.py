@@ -18,6 +18,7 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 MOST_VALUE_BYTES = 64 * 1024
+Acknowledge = Literal["primary", "quorum", "all"]
 ValueSize = Annotated[int, Meta(ge=1, le=MOST_VALUE_BYTES)]
 
 SHORT_EXPIRES_SECONDS = 60
@@ -73,7 +74,10 @@ class OverlayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failure_domain: str = ""
     """Zone, host or process: copies of a value go to different ones. Empty: the host."""
     copies: Count = 3
-    """Copies wanted of every value (RFC 6940 §10.4); a majority of them acknowledges a Store."""
+    """Copies wanted of every value (RFC 6940 §10.4)."""
+    acknowledge: Acknowledge = "quorum"
+    """What a Store waits for, on disk: the owner alone, a majority of the copies, or all of them
+    that the ring then has room for. Less than a majority: the owner's loss may lose the value."""
     successors: Count = 16
     """Length of the successor list; the proof needs 3. More survive more simultaneous deaths."""
     max_links: Count = 64

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from chordial_node.config import (
+    Acknowledge,
     ConfigError,
     Count,
     Endpoint,
@@ -57,6 +58,7 @@ class PodConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name of the Service that resolves to every peer of the overlay, ready or not."""
     enrollment: Endpoint
     copies: Count = 3
+    acknowledge: Acknowledge = "quorum"
     successors: Count = 3
     max_value_bytes: ValueSize = 65_536
     listeners: tuple[PodListener, ...] = ()
@@ -256,6 +258,7 @@ def node_config(
             seeds=(Endpoint(pod.peers_host, OVERLAY_PORT),),
             failure_domain=standing.failure_domain or place.node_name,
             copies=pod.copies,
+            acknowledge=pod.acknowledge,
             successors=pod.successors,
             max_value_bytes=pod.max_value_bytes,
             drain_timeout_seconds=pod.drain_timeout_seconds,

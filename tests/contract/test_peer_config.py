@@ -95,6 +95,16 @@ def test_a_peer_in_a_pod_keeps_the_limits_of_the_specs() -> None:
     assert (config.sip.max_contacts, config.sip.transactions) == (3, 400)
 
 
+@pytest.mark.parametrize("acknowledge", ["Primary", "Quorum", "All"])
+def test_every_acknowledgement_of_the_specs_is_one_of_the_node(acknowledge: str) -> None:
+    overlay = parse_overlay(overlay_body(acknowledge=acknowledge))
+    pod = parse_pod(written(parse_relay_set(relays_body()), overlay))
+    assert pod.acknowledge == acknowledge.lower()
+    standing = PodStanding(("0a" * 16,), "zone-a")
+    config = node_config(pod, PodPlace("edge-0", ("10.0.0.5",)), PodPaths(), standing)
+    assert config.overlay.acknowledge == acknowledge.lower()
+
+
 @pytest.mark.parametrize("level", ["Debug", "Info", "Warning", "Error"])
 def test_every_level_of_the_specs_is_one_of_the_node(level: str) -> None:
     overlay = parse_overlay(overlay_body(telemetry={"logLevel": level}))

@@ -108,7 +108,7 @@ class Counters:
     sip_scanners_dropped: int
     """SIP messages of scanners, dropped before they are parsed."""
     stores_acknowledged: int
-    """Stores acknowledged by a majority of the copies."""
+    """Stores acknowledged by as many copies as `overlay.acknowledge` asks for."""
     stores_refused: int
     """Stores refused, or not acknowledged in time."""
     values_damaged: int

@@ -6,7 +6,7 @@ single peer's objects belong in `peer`.
 
 import msgspec
 
-from chordial_node.config import Transport
+from chordial_node.config import Acknowledge, Transport
 from chordial_node.pod_config import PodConfig, PodListener
 from chordial_operator.names import (
     CONFIG_KEY,
@@ -28,6 +28,7 @@ from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay
 from chordial_operator.spec.peer_set import Listener, PeerSet
 
+ACKNOWLEDGE: dict[str, Acknowledge] = {"Primary": "primary", "Quorum": "quorum", "All": "all"}
 SHORT_REGISTRATION_SECONDS = 60.0
 """What a draining edge grants at most (fleet H2)."""
 
@@ -44,6 +45,7 @@ def pod_config(
         peers_host=f"{peers_name(overlay.meta.name)}.{overlay.meta.namespace}.svc",
         enrollment=surroundings.enrollment,
         copies=overlay.copies,
+        acknowledge=ACKNOWLEDGE[overlay.acknowledge],
         successors=overlay.successors,
         max_value_bytes=overlay.limits.max_value_size.amount,
         listeners=tuple(_listener(each) for each in peer_set.listeners),

@@ -1,14 +1,12 @@
-"""The other copies: writing to a majority of them, and asking them before an answer.
+"""The other copies: asking them before an answer, and taking up what they know.
 
-`protocol.md` §5 and RFC 6940 §10.4. An entry is acknowledged when the owner and so many replicas
-that they are a majority of the set have it on disk. An owner that may not answer alone asks
-first, key by key, merges what it finds, and writes that to a majority before it answers. Which
-peers these are is `ranges.py`'s to know.
+`protocol.md` §5 and RFC 6940 §10.4. An owner that may not answer alone asks first, key by key,
+merges what it finds, and writes that to a majority (`spreading.py`) before it answers. Which peers
+these are is `ranges.py`'s to know.
 """
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Protocol
 
 from chordial_node.ids import NodeId, ResourceId
 from chordial_node.kernel.kernel import Kernel, TimedOutError
@@ -20,38 +18,19 @@ from chordial_node.overlay.messages import (
     FetchAnswer,
     FetchRequest,
     ReplicaItem,
-    ReplicateAnswer,
     ReplicateRequest,
-    Request,
 )
-from chordial_node.overlay.requests import Answered
 from chordial_node.overlay.storage.journal import Journal
-from chordial_node.overlay.storage.quorum import Quorum
 from chordial_node.overlay.storage.ranges import Criterion, Ranges
+from chordial_node.overlay.storage.spreading import ACKNOWLEDGE_SECONDS, Asker, Spreading
 from chordial_node.overlay.storage.values import Values, record_of
 
-ACKNOWLEDGE_SECONDS = 4.0
 ASK_SECONDS = 2.0
 """A silent member is waited for this long before the range is degraded."""
 ASK_ROUNDS = 3
 """What was asked counts only for the ring that stands afterwards: it is asked again so often."""
 MAX_ASKING = 2_000
 """Resources that are asked for at one time, and requests that wait for one of them."""
-
-
-class Asker(Protocol):
-    """Asks other peers."""
-
-    async def ask(
-        self,
-        destination: bytes,
-        request: Request,
-        *,
-        to_resource: bool,
-        trace: Trace | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # there is no asyncio here
-    ) -> Answered:
-        """Send a request and return its answer; OverlayError tells why there is none."""
 
 
 class Taken:
@@ -105,6 +84,10 @@ class Copies:
         self._values = values
         self._journal = journal
         self._asking: dict[ResourceId, list[Reply[None]]] = {}
+        self.spreading = Spreading(
+            kernel, own, requests, ranges, self._take_newer, lambda: self.on_missed()
+        )
+        """Writes what we own to the others of the set."""
         self.on_missed: Callable[[], None] = lambda: None
         """A replica did not take what it was sent: repair is to follow soon."""
 
@@ -117,30 +100,8 @@ class Copies:
             written = self._journal.settled()
         return Taken(changed, written)
 
-    async def spread(
-        self, items: tuple[ReplicaItem, ...], written: Reply[None], trace: Trace | None
-    ) -> tuple[NodeId, ...]:
-        """Return who has the items on disk once that is a majority of the set, the owner first.
-
-        OverlayError when it does not come about in time: then nobody was told that the items are
-        stored, though some peers hold them, and the larger order decides when they meet others.
-        """
-        members = self._ranges.members()
-        needed = len(members) // 2 + 1
-        own_disk = Quorum(self._kernel, 1, 1, ACKNOWLEDGE_SECONDS)
-        others = Quorum(self._kernel, needed - 1, len(members) - 1, ACKNOWLEDGE_SECONDS)
-        acknowledged = [self._own]
-        request = ReplicateRequest(items)
-        self._kernel.start(_note_written(written, own_disk))
-        for node in members[1:]:
-            self._kernel.start(self._replicate(node, request, trace, others, acknowledged))
-        try:
-            await own_disk.reached
-            await others.reached
-        except TimedOutError as error:
-            reason = f"only {others.succeeded} of {needed - 1} copies beside ours answered in time"
-            raise OverlayError(ErrorCode.STORE_UNAVAILABLE, reason, retry_after=1.0) from error
-        return tuple(acknowledged)
+    def _take_newer(self, items: Iterable[ReplicaItem]) -> None:
+        self.take(items, as_owner=True)
 
     async def tell_owner(self, items: tuple[ReplicaItem, ...], trace: Trace | None) -> None:
         """Return when an owner that lives after all has what was stored in its stead.
@@ -228,7 +189,7 @@ class Copies:
         self._kernel.counters.values_repaired += len(taken.changed)
         owed = self._held_by_too_few(resource, inquiry.found)
         if owed and is_met:
-            await self.spread(owed, taken.written, trace)
+            await self.spreading.spread(owed, taken.written, trace, "quorum")
         elif owed:
             self.on_missed()  # a phone must be callable where it is: repair follows
 
@@ -265,33 +226,3 @@ class Copies:
             for item in self._values.items(resource)
             if holders.get((item.kind, item.entry.key + order_of(item.entry)), 0) < needed
         )
-
-    async def _replicate(
-        self,
-        node: NodeId,
-        request: ReplicateRequest,
-        trace: Trace | None,
-        quorum: Quorum,
-        acknowledged: list[NodeId],
-    ) -> None:
-        try:
-            answered = await self._requests.ask(
-                node, request, to_resource=False, trace=trace, timeout=ACKNOWLEDGE_SECONDS
-            )
-        except OverlayError:
-            quorum.fail()
-            self.on_missed()
-            return
-        if isinstance(answered.answer, ReplicateAnswer) and answered.answer.newer:
-            self.take(answered.answer.newer, as_owner=True)
-        acknowledged.append(node)
-        quorum.succeed()
-
-
-async def _note_written(written: Reply[None], quorum: Quorum) -> None:
-    try:
-        await written
-    except OverlayError:
-        quorum.fail()
-    else:
-        quorum.succeed()

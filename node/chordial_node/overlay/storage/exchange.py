@@ -17,9 +17,10 @@ from chordial_node.overlay.messages import (
     ReplicateAnswer,
     ReplicateRequest,
 )
-from chordial_node.overlay.storage.copies import Asker, Copies
+from chordial_node.overlay.storage.copies import Copies
 from chordial_node.overlay.storage.journal import Journal
 from chordial_node.overlay.storage.ranges import Ranges
+from chordial_node.overlay.storage.spreading import Asker
 from chordial_node.overlay.storage.values import BUCKETS, Page, Values, larger
 
 PAGE_BYTES = 48 * 1024

@@ -1,9 +1,10 @@
 """Storage: what this peer answers about values, as owner, as stand-in and as replica.
 
 RFC 6940 §7.4 and `protocol.md` §5 to §7. Memory is the truth while it runs, the disk remembers,
-and an answer to a Store waits for the disks of a majority. A Store that is not acknowledged in
-time ends with an error; it was then applied whole by some peers and not at all by the others, and
-asking it again is always right. Rules, order, sets and repair have files of their own.
+and an answer to a Store waits for disks, those of a majority unless configured otherwise. A Store
+that is not acknowledged in time ends with an error; it was then applied whole by some peers and not
+at all by the others, and asking it again is always right. Rules, order, sets and repair have files
+of their own.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ from chordial_node.overlay.messages import (
     StoreRequest,
 )
 from chordial_node.overlay.requests import RequestContext
-from chordial_node.overlay.storage.copies import ACKNOWLEDGE_SECONDS, Asker, Copies
+from chordial_node.overlay.storage.copies import Copies
 from chordial_node.overlay.storage.exchange import Exchange
 from chordial_node.overlay.storage.handover import Handover
 from chordial_node.overlay.storage.journal import Journal
 from chordial_node.overlay.storage.ranges import Ranges, RingView
 from chordial_node.overlay.storage.repair import Repair
 from chordial_node.overlay.storage.rules import accept, check_kinds
+from chordial_node.overlay.storage.spreading import ACKNOWLEDGE_SECONDS, Asker
 from chordial_node.overlay.storage.strays import Strays
 from chordial_node.overlay.storage.values import (
     DISK_PREFIX,
@@ -80,6 +82,7 @@ class Storage:
         self._values = Values()
         self._ranges = Ranges(kernel, config, own, ring, journal)
         self._copies = Copies(kernel, own, requests, self._ranges, self._values, journal)
+        self._spreading = self._copies.spreading
         self._exchange = Exchange(
             kernel, requests, self._ranges, self._values, journal, self._copies
         )
@@ -169,6 +172,7 @@ class Storage:
     def on_neighbors_changed(self) -> None:
         """Look at the own range and its set again, and bring them in step."""
         if self._ranges.refresh():
+            self._spreading.on_set_changed()
             self._repair.soon()
 
     def on_member_dead(self, node: NodeId) -> None:
@@ -200,7 +204,9 @@ class Storage:
         taken = self._copies.take(accepted.changed, as_owner=False)
         items = accepted.changed + accepted.unchanged
         try:
-            replicas = await self._copies.spread(items, taken.written, context.trace)
+            replicas = await self._spreading.spread(
+                items, taken.written, context.trace, self._config.acknowledge
+            )
             if context.stand_in:
                 await self._copies.tell_owner(items, context.trace)
         except OverlayError:
@@ -276,7 +282,7 @@ class Storage:
         if not request.handover:
             ours = tuple(each for each in taken.changed if self._is_own(each.resource))
             if ours:
-                await self._copies.spread(ours, taken.written, context.trace)
+                await self._spreading.spread(ours, taken.written, context.trace, "quorum")
         return ReplicateAnswer(newer=tuple(self._newer_than(request.items)))
 
     async def on_range_digest(

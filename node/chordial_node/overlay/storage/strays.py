@@ -8,10 +8,10 @@ peer that comes back with an old disk brings what nobody else has, and what is g
 from chordial_node.ids import NodeId, ResourceId, between, offset, within
 from chordial_node.overlay.errors import OverlayError
 from chordial_node.overlay.messages import RangeDigestAnswer, RangeDigestRequest
-from chordial_node.overlay.storage.copies import Asker
 from chordial_node.overlay.storage.exchange import EXCHANGE_SECONDS, FEWEST_BUCKETS, Exchange
 from chordial_node.overlay.storage.journal import Journal
 from chordial_node.overlay.storage.ranges import Ranges
+from chordial_node.overlay.storage.spreading import Asker
 from chordial_node.overlay.storage.values import Values
 
 RANGES_PER_ROUND = 8

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from chordial_node.boundary.effects import Effect, Notice, Persist
 from chordial_node.boundary.events import Persisted, PersistFailed
-from chordial_node.config import Endpoint, OverlayConfig
+from chordial_node.config import Acknowledge, Endpoint, OverlayConfig
 from chordial_node.ids import NodeId, ResourceId, spread_node_ids, within
 from chordial_node.kernel.kernel import Kernel, TimedOutError
 from chordial_node.kernel.procedures import Reply
@@ -53,11 +53,19 @@ N = TypeVar("N", bound=Notice)
 A = TypeVar("A", bound=Answer)
 
 
-def make_config(copies: int = 3, max_entries: int = 10_000) -> OverlayConfig:
+def make_config(
+    copies: int = 3, max_entries: int = 10_000, acknowledge: Acknowledge = "quorum"
+) -> OverlayConfig:
     """Return the configuration of one peer."""
     endpoint = Endpoint("127.0.0.1", 6084)
     return OverlayConfig(
-        "test", endpoint, endpoint, ("00" * 16,), copies=copies, max_entries=max_entries
+        "test",
+        endpoint,
+        endpoint,
+        ("00" * 16,),
+        copies=copies,
+        acknowledge=acknowledge,
+        max_entries=max_entries,
     )
 
 
@@ -221,13 +229,19 @@ class Peer:
 class Peers:
     """All peers, their agenda and who is up."""
 
-    def __init__(self, count: int, copies: int = 3, max_entries: int = 10_000) -> None:
+    def __init__(
+        self,
+        count: int,
+        copies: int = 3,
+        max_entries: int = 10_000,
+        acknowledge: Acknowledge = "quorum",
+    ) -> None:
         self.now = 0.0
         self.messages: list[tuple[NodeId, NodeId, Request]] = []
         self._agenda: list[tuple[float, int, Peer, Callable[[], None]]] = []
         self._order = 0
         self.ids = spread_node_ids(count)
-        config = make_config(copies, max_entries)
+        config = make_config(copies, max_entries, acknowledge)
         self.down: list[NodeId] = []
         self.by_id: dict[NodeId, Peer] = {}
         for node in self.ids:
@@ -365,9 +379,14 @@ class Peers:
         return entry(value, at=WALL + self.now, **fields)  # type: ignore[arg-type]
 
 
-def settled(count: int, copies: int = 3, max_entries: int = 10_000) -> Peers:
+def settled(
+    count: int,
+    copies: int = 3,
+    max_entries: int = 10_000,
+    acknowledge: Acknowledge = "quorum",
+) -> Peers:
     """Return a ring that is in step."""
-    peers = Peers(count, copies, max_entries)
+    peers = Peers(count, copies, max_entries, acknowledge)
     peers.arrange(*range(count))
     peers.run(3.0)
     assert all(peers[index].storage.in_step for index in range(count))
