@@ -12,7 +12,6 @@ import kopf
 from chordial_operator.cluster.kinds import KINDS
 from chordial_operator.names import OURS, OVERLAY_LABEL, ROLE_LABEL, SEED, SET_LABEL
 from chordial_operator.queue import Key
-from chordial_operator.settings import Settings
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.turns.users import USERS
 
@@ -166,10 +165,13 @@ def configure(settings: kopf.OperatorSettings) -> None:
         settings.watching.label_selectors[api.group, api.version, api.plural] = OURS
 
 
-def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
-    """Return kopf's settings: nothing cluster-wide is looked at by a namespaced operator."""
+def kopf_settings() -> kopf.OperatorSettings:
+    """Return kopf's settings: definitions and namespaces are not watched, that needs a ClusterRole.
+
+    What is not served when the watches begin is not seen later either: the caller waits for it.
+    """
     made = kopf.OperatorSettings()
-    made.scanning.disabled = bool(settings.watch_namespaces)
+    made.scanning.disabled = True
     configure(made)
     return made
 

@@ -17,7 +17,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from chordial_node.config import Endpoint
-from chordial_operator.cluster.errors import ClusterError
+from chordial_operator.cluster.errors import ClusterError, NotFoundError
+from chordial_operator.cluster.kinds import KINDS
 from chordial_operator.cluster.kubernetes import KubernetesCluster
 from chordial_operator.enrollment.authority import AuthorityError, CaPair
 from chordial_operator.enrollment.desk import EnrollmentDesk
@@ -25,8 +26,9 @@ from chordial_operator.enrollment.metrics import enrollment_lines
 from chordial_operator.enrollment.root import ServerIdentity, open_root
 from chordial_operator.enrollment.server import EnrollmentServer
 from chordial_operator.enrollment.store import AuthorityStore
-from chordial_operator.handlers import IndexedObjects, kopf_settings, register
+from chordial_operator.handlers import CUSTOM, IndexedObjects, kopf_settings, register
 from chordial_operator.lease import Lease, LeaseLostError
+from chordial_operator.names import API_VERSION
 from chordial_operator.probes import Health, ProbeServer
 from chordial_operator.queue import Key, Next, WorkQueue
 from chordial_operator.resources.objects import Surroundings
@@ -122,6 +124,7 @@ class Operator:
     async def _lead(self) -> None:
         """Reconcile once the lease is held; ends when any part does."""
         await self._lease.acquire()
+        await _until_done(self._kinds_are_served)
         registry = kopf.OperatorRegistry()
         register(registry, self._objects, self)
         try:
@@ -148,7 +151,7 @@ class Operator:
         ours = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
             registry=registry,
-            settings=kopf_settings(self._settings),
+            settings=kopf_settings(),
             standalone=True,
             # else it asks for a user's name, and an image has none
             identity=self._settings.pod_name,  # type: ignore[arg-type]  # its type has no public name
@@ -180,6 +183,14 @@ class Operator:
             await _until_done(
                 lambda: apply_first_overlay(self._cluster, self._settings.namespace, name)
             )
+
+    async def _kinds_are_served(self) -> None:
+        """Return once the API server knows our kinds; they may come after the operator."""
+        found = await self._cluster.get_path(f"/apis/{API_VERSION}")
+        served = [each.get("name") for each in found.get("resources") or ()]
+        missing = [kind for kind in CUSTOM if KINDS[kind].plural not in served]
+        if missing:
+            raise NotFoundError(f"{API_VERSION} has no {', '.join(missing)}: install the chart")
 
     async def _read_root(self) -> CaPair:
         return await open_root(self._cluster, self._settings.namespace, now=time.time())
