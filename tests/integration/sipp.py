@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.integration.rig import SCENARIOS, end, free_port, wait_for
+from tests.integration.rig import DOMAIN, SCENARIOS, end, free_port, wait_for
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -34,16 +34,20 @@ def authentication(user: str) -> str:
 
 def run(
     sipp: Path, scenario: str, server: tuple[str, int], folder: Path, *options: str,
-    timeout: float = 90.0,
+    timeout: float = 90.0, address: str = "127.0.0.1", inside: Sequence[str] = (),
+    domain: str = DOMAIN, port: int = 0,
 ) -> Counts:  # fmt: skip
-    """Run a client scenario to its end and return what it counted."""
+    """Run a client scenario to its end and return what it counted.
+
+    `inside` is what is put before the command so that it runs in a namespace of the network.
+    """
     stats = folder / f"{scenario}.csv"
     stats.unlink(missing_ok=True)
-    host, port = server
     done = subprocess.run(
         [
-            str(sipp), f"{host}:{port}", "-sf", str(SCENARIOS / f"{scenario}.xml"),
-            "-i", "127.0.0.1", "-p", str(free_port()), "-nostdin",
+            *inside, str(sipp), f"{server[0]}:{server[1]}",
+            "-sf", str(_scenario(scenario, folder, domain)),
+            "-i", address, "-p", str(port or free_port()), "-nostdin",
             "-trace_stat", "-stf", str(stats), "-fd", "1", "-trace_err", "-error_file",
             str(folder / f"{scenario}.errors"), *options,
         ],
@@ -63,14 +67,17 @@ def read_counts(stats: Path) -> Counts:
 
 
 @contextmanager
-def answering(sipp: Path, folder: Path, *options: str) -> Iterator[tuple[int, Path]]:
+def answering(
+    sipp: Path, folder: Path, *options: str, address: str = "127.0.0.1",
+    inside: Sequence[str] = (), port: int = 0,
+) -> Iterator[tuple[int, Path]]:  # fmt: skip
     """Run a SIPp that answers calls; gives its port and its statistics file."""
-    port = free_port()
+    port = port or free_port()
     stats = folder / "answer.csv"
     process = subprocess.Popen(
         [
-            str(sipp), "-sf", str(SCENARIOS / "answer.xml"), "-i", "127.0.0.1", "-p", str(port),
-            "-nostdin", "-trace_stat", "-stf", str(stats), "-fd", "1", *options,
+            *inside, str(sipp), "-sf", str(SCENARIOS / "answer.xml"), "-i", address,
+            "-p", str(port), "-nostdin", "-trace_stat", "-stf", str(stats), "-fd", "1", *options,
         ],
         cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -80,3 +87,13 @@ def answering(sipp: Path, folder: Path, *options: str) -> Iterator[tuple[int, Pa
         yield port, stats
     finally:
         end(process)
+
+
+def _scenario(name: str, folder: Path, domain: str) -> Path:
+    """The file of a scenario, written anew where the domain is another one."""
+    stored = SCENARIOS / f"{name}.xml"
+    if domain == DOMAIN:
+        return stored
+    written = folder / f"{name}-{domain}.xml"
+    written.write_text(stored.read_text().replace(DOMAIN, domain))
+    return written

@@ -134,7 +134,7 @@ def faults_of_request(request: Message, contact: bytes, realm: bytes) -> list[st
         faults.append("request with the caller's credentials")
     if not request.from_tag:
         faults.append("request without From tag")
-    if len(request.values(b"via")) < 2:
+    if request.method != b"OPTIONS" and len(request.values(b"via")) < 2:
         faults.append("request without its sender's Via")
     if request.method == b"INVITE":
         faults += faults_of_record_routes(request)
