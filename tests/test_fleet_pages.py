@@ -1,5 +1,6 @@
 """The pages of rights, names and settings are current, and leave nothing out."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ import yaml
 
 from chordial_operator import names
 from chordial_operator.settings import Settings
+from chordial_operator.status.conditions import Reason
 from tests.fleet_pages import (
     ANNOTATIONS_TOLD,
     LABELS_TOLD,
     PARTS,
+    ROOT,
     RULES,
     operator_page,
     options,
@@ -19,6 +22,7 @@ from tests.fleet_pages import (
 )
 
 TEMPLATES = RULES.parents[2] / "templates"
+EVENT = re.compile(r"Happening\(\s*\"(\w+)\"")
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
@@ -62,3 +66,13 @@ def test_every_setting_has_its_flag_and_what_it_is() -> None:
     assert len(options()) == len(Settings.__struct_fields__) + 1  # --all-namespaces is none
     assert [each.flag for each in options() if not each.told] == []
     assert "|  |\n" not in operator_page()
+
+
+def test_every_reason_of_a_condition_and_every_event_is_told() -> None:
+    page = (ROOT / "docs" / "how-to" / "troubleshoot.md").read_text(encoding="utf-8")
+    assert [reason for reason in Reason if f"`{reason}`" not in page] == []
+    sources = sorted((ROOT / "operator" / "chordial_operator").rglob("*.py"))
+    told = [EVENT.findall(path.read_text(encoding="utf-8")) for path in sources]
+    events = [name for found in told for name in found]
+    assert "DrainStarted" in events
+    assert [name for name in events if f"`{name}`" not in page] == []
