@@ -7,14 +7,16 @@ running, with the images of what is in the checkout now.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.cluster.fleet import Fleet
 from tests.cluster.harness import parts
 from tests.cluster.harness.cluster import Cluster
 
 LEFT_OUT = pytest.StashKey[int]()
+TOLD = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -31,6 +33,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     count = config.stash.get(LEFT_OUT, 0)
     return [f"{count} tests need a cluster: make test-cluster"] if count else []
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what tests have measured: figures are told, not asserted."""
+    told = config.stash.get(TOLD, [])
+    if told:
+        terminalreporter.section("measured on the cluster")
+        for line in told:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Tell a figure; all of them stand at the end of the run."""
+    return pytestconfig.stash.setdefault(TOLD, []).append
+
+
+@pytest.fixture(scope="session")
+def fleet(cluster: Cluster) -> Iterator[Fleet]:
+    """An overlay of five seeds and three relays behind a balancer; no test may take it apart."""
+    made = Fleet(cluster)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.installation.remove()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """A release of the chart in a namespace of the test's own, as a user installs it.
 
 What is in it is Helm's and kubectl's own doing: a test says what it wants and waits for conditions.
+The definitions of our kinds are the whole cluster's: the first release brings them, they are kept,
+and every later one finds them and brings them up to date.
 """
 
 import base64
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.harness import images, parts
@@ -16,6 +19,8 @@ from tests.cluster.harness.kubectl import Json, Kubectl, KubectlError
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "chordial"
+DEFINITIONS = CHART / "files" / "crds"
+OWNER = OWNER_NAME, OWNER_NAMESPACE = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
 READY_SECONDS = 180.0
 
 
@@ -46,11 +51,36 @@ class Installation:
         return done.stdout
 
     def install(self, *options: str, chart: Path = CHART) -> str:
-        """Install the chart with the images of this checkout."""
+        """Install the chart with the images of this checkout, and definitions if there are none."""
+        names = definitions()
+        are_there = bool(self._kubectl("get", "crd", "--ignore-not-found", *names).strip())
+        if are_there:
+            self._kubectl(
+                "apply", "--server-side", "--force-conflicts", "--field-manager=chordial-tests",
+                f"--filename={DEFINITIONS}",
+            )  # fmt: skip
         return self.helm(
             "install", self.release, str(chart), "--create-namespace",
-            *image_options(), *options,
+            *image_options(), "--set", f"crds.enabled={str(not are_there).lower()}", *options,
         )  # fmt: skip
+
+    @contextmanager
+    def owning_definitions(self) -> Iterator[None]:
+        """Let this release find the definitions as its own, as if there had never been another."""
+        found = self._kubectl.json("get", "crd", "--ignore-not-found", *definitions())
+        before = {name_of(each): annotations_of(each) for each in items_of(found)}
+        own = {OWNER_NAME: self.release, OWNER_NAMESPACE: self.namespace}
+        self._claim(dict.fromkeys(before, own))
+        try:
+            yield
+        finally:
+            self._claim(before)
+
+    def _claim(self, owners: Mapping[str, Mapping[str, str]]) -> None:
+        for name, owner in owners.items():
+            marks = [f"{key}={owner[key]}" if key in owner else f"{key}-" for key in OWNER]
+            self._kubectl("annotate", "--overwrite", "crd", name, *marks)
+            self._kubectl("label", "--overwrite", "crd", name, "app.kubernetes.io/managed-by=Helm")
 
     # kubectl, in the namespace
 
@@ -89,9 +119,7 @@ class Installation:
 
     def pods(self, selector: str) -> list[Json]:
         """The pods of a selector."""
-        items = self.json("get", "pods", "--selector", selector)["items"]
-        assert isinstance(items, list)
-        return items
+        return items_of(self.json("get", "pods", "--selector", selector))
 
     def secret(self, name: str, key: str = "password") -> str:
         """The text in a Secret."""
@@ -100,15 +128,15 @@ class Installation:
         return base64.b64decode(data[key]).decode()
 
     def remove(self) -> None:
-        """Take everything away: the namespace goes, and with it what is in it."""
+        """Take everything away at once: the release, the namespace and what is in it."""
+        self.helm("uninstall", self.release, "--ignore-not-found")
+        gone = ("--ignore-not-found", "--wait=false")
+        self.kubectl("delete", "relaysets,bootstrapsets,overlays", "--all", *gone)
+        self.kubectl("delete", "pods", "--all", "--grace-period=1", *gone)
         self._kubectl(
-            "delete",
-            "namespace",
-            self.namespace,
-            "--ignore-not-found",
-            "--timeout=90s",
+            "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=90s",
             timeout=100,
-        )
+        )  # fmt: skip
 
     @property
     def _kubectl(self) -> Kubectl:
@@ -122,10 +150,48 @@ class Installation:
             return False
 
 
+def items_of(listed: Json) -> list[Json]:
+    """The objects of a list; kubectl gives a single one without a list around it, or nothing."""
+    items = listed.get("items", [listed] if listed else [])
+    assert isinstance(items, list)
+    return items
+
+
+def field(body: Json, *path: str) -> str:
+    """The text at a path of an object, empty where there is none."""
+    found: object = body
+    for name in path:
+        assert isinstance(found, dict)
+        found = found.get(name, {})
+    return str(found or "")
+
+
+def name_of(body: Json) -> str:
+    """The name of an object."""
+    return field(body, "metadata", "name")
+
+
+def annotations_of(body: Json) -> dict[str, str]:
+    """The annotations of an object."""
+    metadata = body["metadata"]
+    assert isinstance(metadata, dict)
+    return metadata.get("annotations") or {}
+
+
+def definitions() -> list[str]:
+    """The names of the definitions that the chart brings."""
+    return [f"{path.stem}.chordial.dev" for path in sorted(DEFINITIONS.glob("*.yaml"))]
+
+
+def registry_and_tag() -> tuple[str, str]:
+    """What comes before and after the names of the images of this checkout."""
+    registry, _, _ = images.name_of("node").partition("/")
+    return registry, images.name_of("node").rpartition(":")[2]
+
+
 def image_options() -> list[str]:
     """The values that name the images of this checkout."""
-    registry, _, _ = images.name_of("node").partition("/")
-    tag = images.name_of("node").rpartition(":")[2]
+    registry, tag = registry_and_tag()
     return [
         "--set", f"global.imageRegistry={registry}",
         "--set", f"operator.image.tag={tag}",
