@@ -15,6 +15,8 @@ from chordial_operator.spec.manifest import Manifest
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 _MARK_BYTES = 12
+_WHOLE = ("selector", "matchLabels", "nodeSelector", "ingress")
+"""What is taken as a whole: a label more in a selector, and it selects something else."""
 
 
 def marked(manifest: Manifest) -> Manifest:
@@ -36,7 +38,7 @@ def is_covered(wanted: object, observed: object) -> bool:
     if isinstance(wanted, Mapping):
         if not isinstance(observed, Mapping):
             return not wanted and observed is None
-        return all(is_covered(value, observed.get(key)) for key, value in wanted.items())
+        return all(_is_there(key, value, observed.get(key)) for key, value in wanted.items())
     if isinstance(wanted, Sequence) and not isinstance(wanted, str | bytes):
         if not isinstance(observed, Sequence) or isinstance(observed, str | bytes):
             return not wanted and observed is None
@@ -46,3 +48,9 @@ def is_covered(wanted: object, observed: object) -> bool:
     if isinstance(wanted, bool) or isinstance(observed, bool):
         return wanted is observed
     return wanted == observed
+
+
+def _is_there(key: str, wanted: object, observed: object) -> bool:
+    if key in _WHOLE:
+        return (wanted or None) == (observed or None)
+    return is_covered(wanted, observed)

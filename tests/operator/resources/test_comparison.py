@@ -21,6 +21,14 @@ def test_a_changed_field_counts() -> None:
     assert not is_covered({"a": True}, {"a": 1})
 
 
+def test_a_selector_counts_as_a_whole() -> None:
+    wanted = {"spec": {"selector": {"a": "b"}, "ingress": [{"ports": [1]}]}}
+    assert is_covered(wanted, {"spec": {**wanted["spec"], "type": "ClusterIP"}})
+    assert not is_covered(wanted, {"spec": {**wanted["spec"], "selector": {"a": "b", "c": "d"}}})
+    assert not is_covered(wanted, {"spec": {**wanted["spec"], "ingress": [{"ports": [1], "x": 2}]}})
+    assert is_covered({"nodeSelector": {}}, {})
+
+
 def test_what_the_server_drops_when_empty_is_covered() -> None:
     assert is_covered({"annotations": {}, "tolerations": []}, {})
 
