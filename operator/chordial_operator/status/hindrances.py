@@ -68,6 +68,14 @@ def overlay_not_found(overlay: str, namespace: str) -> str:
     )
 
 
+def name_taken(kind: str, name: str, other: str) -> str:
+    """Return that the objects of a set would have the names of another's."""
+    return (
+        f"{other} has the names that the objects of {kind} {name} would have: delete one of them,"
+        " and make it again under another name."
+    )
+
+
 def certificates_missing(peer_set: PeerSet, secrets: Mapping[str, bool]) -> str:
     """Return which TLS listeners do not serve; `secrets` tells of each name whether it is there."""
     missing = [

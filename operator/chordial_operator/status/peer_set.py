@@ -49,11 +49,17 @@ class SetFacts(msgspec.Struct, frozen=True, kw_only=True):
     volumes_pending: str = ""
     pods_refused: str = ""
     overlay_problem: str = ""
+    name_problem: str = ""
     advertised: Sequence[Advertised] = ()
     address_problem: str = ""
     certificate_problem: str = ""
     addresses: Sequence[str] = ()
     """Of seeds."""
+
+    def is_complete(self, replicas: int) -> bool:
+        """Tell whether every peer that is wanted is ready, and nothing that it needs is missing."""
+        up = sum(1 for peer in self.peers if peer.is_up and not peer.is_leaving)
+        return up >= replicas and not self.certificate_problem
 
 
 def set_numbers(
@@ -88,6 +94,10 @@ def set_status(
     now: float,
 ) -> Manifest:
     """Return the whole status of a set; without its Overlay nothing of its peers is known."""
+    if facts.name_problem:
+        taken = Condition("Ready", "False", Reason.NAME_TAKEN, facts.name_problem)
+        known = {"replicas": 0, "selector": set_selector(peer_set.overlay, peer_set.meta.name)}
+        return partial_status(known | (previous or {}), [taken], peer_set.meta.generation, now)
     if facts.overlay_problem and not facts.peers:
         missing = [_ready(peer_set, facts), _overlay_not_found(peer_set, facts)]
         counts = {"replicas": 0, "selector": set_selector(peer_set.overlay, peer_set.meta.name)}

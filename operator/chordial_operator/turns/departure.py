@@ -16,7 +16,15 @@ from chordial_operator.decisions import disruption, finish, replacement
 from chordial_operator.decisions.replacement import Lost, Object
 from chordial_operator.decisions.views import PeerView
 from chordial_operator.enrollment.rotation import revoked
-from chordial_operator.names import PEER_LABEL, SET_LABEL, budget_name, pod_name
+from chordial_operator.names import (
+    PEER_LABEL,
+    RELAY,
+    ROLE_LABEL,
+    SEED,
+    SET_LABEL,
+    budget_name,
+    pod_name,
+)
 from chordial_operator.queue import GONE, Key, Next
 from chordial_operator.resources.comparison import marked
 from chordial_operator.resources.overlay import disruption_budget
@@ -61,10 +69,11 @@ async def set_gone(context: Context, key: Key, overlay: str) -> Next:
 
     Their volumes are reclaimed by the Overlay's turn, as their claims say.
     """
+    role = SEED if key.kind == "BootstrapSet" else RELAY
     pods = [
         meta
         for meta in map(meta_of, context.observed.of("Pod", key.namespace, overlay))
-        if meta.labels.get(SET_LABEL) == key.name
+        if meta.labels.get(SET_LABEL) == key.name and meta.labels.get(ROLE_LABEL) == role
     ]
     memory = context.memory(key.namespace, overlay)
     peers = context.peers(key.namespace, overlay)

@@ -31,12 +31,14 @@ from chordial_operator.spec.overlay import parse_overlay
 from chordial_operator.spec.peer_set import PeerSet
 from chordial_operator.turns.context import Context, NotReadyYetError
 from chordial_operator.turns.departure import finish_leaving, replace_lost
-from chordial_operator.turns.reporting import report_alone, report_set
+from chordial_operator.turns.reporting import report_alone, report_name_taken, report_set
 from chordial_operator.turns.restart import apply_standing, stands
-from chordial_operator.turns.scene import PARSERS, Scene, config_of, look, revision
+from chordial_operator.turns.scene import PARSERS, Scene, config_of, look, revision, who_has_names
 
 MADE_AT_ONCE = 16
 BUSY_SECONDS = 1.0
+HINDERED_SECONDS = 10.0
+"""How soon a set is looked at again while something is missing: time alone tells some of it."""
 AUTHORITY_SECONDS = 30.0
 WATCHED_SECONDS = 30.0
 """How often a set is looked at while its peers come or go: reports alone may have changed."""
@@ -65,6 +67,10 @@ async def peer_set_turn(context: Context, body: Manifest) -> Next:
     if found is None:
         await report_alone(context, peer_set, body)
         return SETTLED  # the Overlay's coming wakes its sets
+    holder = who_has_names(context.observed, peer_set)
+    if holder:
+        await report_name_taken(context, peer_set, body, holder)
+        return Next(after=WATCHED_SECONDS)
     overlay = parse_overlay(found)
     turn = SetTurn()
     async with context.memory(peer_set.meta.namespace, peer_set.overlay).lock:
@@ -77,7 +83,9 @@ async def peer_set_turn(context: Context, body: Manifest) -> Next:
                 await _work(context, scene, peer_set, body, turn)
         except NotReadyYetError as error:
             turn.again(error.after)
-        await report_set(context, scene, peer_set, body, turn.plan)
+        is_well = await report_set(context, scene, peer_set, body, turn.plan)
+    if not is_well:
+        turn.again(HINDERED_SECONDS)
     return Next(after=turn.after)
 
 

@@ -17,6 +17,7 @@ from chordial_operator.spec.sip_user import SipUser
 from chordial_operator.status.hindrances import (
     address_pending,
     certificates_missing,
+    name_taken,
     overlay_not_found,
     pods_refused,
     volumes_pending,
@@ -63,22 +64,37 @@ async def report_without_authority(
 
 async def report_set(
     context: Context, scene: Scene, peer_set: PeerSet, body: Manifest, plan: ScaleIn
-) -> None:
-    """Tell how a set stands."""
+) -> bool:
+    """Tell how a set stands; return whether all that it wants is there."""
     facts = await _set_facts(context, scene, peer_set, plan)
     memory = context.memory(peer_set.meta.namespace, peer_set.overlay)
     key = f"{peer_set.kind}/{peer_set.meta.name}"
     previous = body.get("status")
     numbers = set_numbers(facts, memory.numbers.get(key, {}), previous, scene.now)
     memory.numbers[key] = numbers
-    await context.apply_status(body, set_status(peer_set, facts, numbers, previous, scene.now))
+    status = set_status(peer_set, facts, numbers, previous, scene.now)
+    await context.apply_status(body, status)
+    return facts.is_complete(peer_set.replicas)
 
 
 async def report_alone(context: Context, peer_set: PeerSet, body: Manifest) -> None:
     """Tell that a set has no Overlay."""
     problem = overlay_not_found(peer_set.overlay, peer_set.meta.namespace)
+    await _report_problem(context, peer_set, body, SetFacts(overlay_problem=problem))
+
+
+async def report_name_taken(
+    context: Context, peer_set: PeerSet, body: Manifest, other: str
+) -> None:
+    """Tell that another object has the names that a set would give."""
+    problem = name_taken(peer_set.kind, peer_set.meta.name, other)
+    await _report_problem(context, peer_set, body, SetFacts(name_problem=problem))
+
+
+async def _report_problem(
+    context: Context, peer_set: PeerSet, body: Manifest, facts: SetFacts
+) -> None:
     previous = body.get("status")
-    facts = SetFacts(overlay_problem=problem)
     status = set_status(peer_set, facts, {}, previous, context.clock())
     await context.apply_status(body, status)
 

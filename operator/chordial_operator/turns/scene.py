@@ -13,14 +13,15 @@ from chordial_operator.decisions.floor import Need
 from chordial_operator.decisions.upgrade import Wanted
 from chordial_operator.decisions.views import PeerReport, PeerView, peer_views
 from chordial_operator.enrollment.authority import OverlayIdentity, OverlaySecrets
+from chordial_operator.names import peers_name
 from chordial_operator.resources.addresses import advertised_addresses
 from chordial_operator.resources.peer import revision_of
 from chordial_operator.resources.peer_set import pod_config
 from chordial_operator.resources.pod import Revision
-from chordial_operator.spec.manifest import InvalidSpecError, Manifest
+from chordial_operator.spec.manifest import InvalidSpecError, Manifest, meta_of
 from chordial_operator.spec.overlay import Overlay
 from chordial_operator.spec.peer_set import PeerSet, parse_bootstrap_set, parse_relay_set
-from chordial_operator.turns.context import Context
+from chordial_operator.turns.context import Context, Observed
 
 PARSERS = {"BootstrapSet": parse_bootstrap_set, "RelaySet": parse_relay_set}
 
@@ -78,6 +79,22 @@ async def look(context: Context, overlay: Overlay) -> Scene:
     )
 
 
+def who_has_names(observed: Observed, peer_set: PeerSet) -> str:
+    """Return the object whose names a set's own would be; empty when they are free.
+
+    A BootstrapSet and a RelaySet of one name: the older keeps it.
+    """
+    namespace, name = peer_set.meta.namespace, peer_set.meta.name
+    own = (peer_set.meta.creation, peer_set.kind)
+    for kind in PARSERS:
+        other = observed.one(kind, namespace, name)
+        if other is not None and (meta_of(other).creation, kind) < own:
+            return f"{kind} {name}"
+    overlay = name.removesuffix(peers_name(""))
+    is_taken = overlay != name and observed.one("Overlay", namespace, overlay) is not None
+    return f"Overlay {overlay}" if is_taken else ""
+
+
 def config_of(context: Context, scene: Scene, peer_set: PeerSet) -> PodConfig:
     """Return what the peers of a set are told."""
     config = pod_config(scene.overlay, peer_set, context.surroundings, scene.identity.overlay_name)
@@ -106,7 +123,9 @@ def _sets(context: Context, namespace: str, overlay: str) -> list[PeerSet]:
     for kind, parse in PARSERS.items():
         for body in context.observed.of(kind, namespace, overlay):
             peer_set = _parsed(parse, body)
-            if peer_set is not None and not peer_set.meta.deletion:
+            if peer_set is None or peer_set.meta.deletion:
+                continue
+            if not who_has_names(context.observed, peer_set):
                 found.append(peer_set)
     return found
 
