@@ -1,8 +1,8 @@
 """One UDP socket of a phone: client transactions with their retransmissions, and what comes in.
 
 RFC 3261 §17.1 and §18.1 from the side of a phone. A phone behind a NAT hears only whom it spoke
-to, so what comes from an address that nothing was sent to is a fault of the proxy here. What a
-request means stands in `phone.py`.
+to, so what comes from an address that nothing was sent to is counted apart (`from_elsewhere`).
+What a request means stands in `phone.py`.
 """
 
 import asyncio
@@ -176,8 +176,8 @@ class Flow(asyncio.DatagramProtocol):
             return
         place = cast("tuple[str, int]", addr)[:2]
         if place not in self._places:
-            kind = "from an address that nothing was sent to"
-            self.ledger.accuse(kind, f"{place}: {data[:300]!r}")
+            self.ledger.count("from_elsewhere")
+            self.ledger.show("from_elsewhere", f"{place}: {data[:300]!r}")
         try:
             message = Message.parse(data)
         except RemoteProtocolError as error:

@@ -75,6 +75,10 @@ class Ledger:
         """Note that the proxy broke the protocol."""
         self.count("protocol_errors")
         self.errors[kind] += 1
+        self.show(kind, example)
+
+    def show(self, kind: str, example: bytes | str) -> None:
+        """Keep an example of something strange."""
         examples = self.examples.setdefault(kind, [])
         if len(examples) < MOST_EXAMPLES:
             text = example if isinstance(example, str) else example.decode("utf-8", "replace")

@@ -65,6 +65,7 @@ class Line:
         self._realm = settings.domain.encode()
         self._call_id = secrets.token_hex(12).encode()
         self._tag = secrets.token_hex(4).encode()
+        self._expires = settings.expires
         self._cseq = 0
         self._challenges: dict[int, AuthParams] = {}
         self._counts: dict[bytes, int] = {}
@@ -129,7 +130,9 @@ class Line:
         began = time.time()
         status, wait = 0, 0.0
         try:
-            response, granted = await self._register(self.settings.expires)
+            response, granted = await self._register(self._expires)
+            if response.status == 423 and self._take_least(response):
+                response, granted = await self._register(self._expires)
             status = response.status
             if granted:
                 self._note_granted(granted)
@@ -166,6 +169,15 @@ class Line:
         if not 200 <= response.status < 300 or not expires:
             return response, 0
         return response, self._granted(response, expires)
+
+    def _take_least(self, response: Message) -> bool:
+        """Ask for as much as the registrar wants at least (§10.2.8)."""
+        least = parse_expires(response.first(b"min-expires") or b"0")
+        if least <= self._expires:
+            self.ledger.accuse("423 without a Min-Expires above what was asked", response.raw)
+            return False
+        self._expires = least
+        return True
 
     def _granted(self, response: Message, asked: int) -> int:
         ours = [each for each in response.addresses(b"contact") if is_same(each.uri, self.contact)]
