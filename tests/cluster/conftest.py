@@ -14,6 +14,7 @@ import pytest
 from tests.cluster.fleet import Fleet
 from tests.cluster.harness import parts
 from tests.cluster.harness.cluster import Cluster
+from tests.cluster.quiet import QuietPhone, quiet
 
 LEFT_OUT = pytest.StashKey[int]()
 TOLD = pytest.StashKey[list[str]]()
@@ -64,6 +65,13 @@ def fleet(cluster: Cluster) -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="session")
+def quiet_phone(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuietPhone]:
+    """A phone behind a NAT that says nothing from now on: who wants its silence begins it early."""
+    with quiet(fleet, tmp_path_factory.mktemp("quiet")) as phone:
+        yield phone
+
+
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The three-node cluster with the product's images loaded."""
     absent = [path.name for path in parts.missing()] + parts.missing_packages()
@@ -77,7 +85,11 @@ def cluster() -> Iterator[Cluster]:
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     cluster = Cluster()
+    refusal = why_not_to_touch(cluster)
+    if refusal:
+        pytest.fail(refusal, pytrace=False)
     if cluster.is_running():
+        cluster.wait_ready()
         cluster.load_products(_tell)
         yield cluster
         return
@@ -86,6 +98,21 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.stop()
+
+
+def why_not_to_touch(cluster: Cluster) -> str:
+    """Say why a cluster is neither used nor started anew; empty: it may be.
+
+    A start removes what is there. One of which a part has ended may be in use by others all the
+    same, and is theirs to end.
+    """
+    ended = cluster.ended()
+    if not ended or len(ended) == len(cluster.processes.record()):
+        return ""
+    return (
+        f"a cluster runs in {cluster.folder}, but {', '.join(ended)} ended: see its logs, and"
+        " start it anew (make cluster-down, make cluster-up) when nobody uses it"
+    )
 
 
 def _tell(line: str) -> None:

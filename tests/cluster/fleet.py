@@ -7,11 +7,13 @@ the Service its address. What may take the fleet apart must never be put here.
 
 import base64
 import json
+import urllib.request
 from pathlib import Path
 
 from tests.cluster.harness import network
 from tests.cluster.harness.cluster import Cluster
 from tests.cluster.harness.kubectl import Json
+from tests.cluster.harness.parts import installed
 from tests.cluster.installation import Installation, field, name_of, ours, relay_set
 
 DOMAIN = "chordial.test"
@@ -19,6 +21,8 @@ NAMESPACE = "proofs"
 BALANCER = "192.168.78.70"
 UDP, TCP, TLS = 5060, 5060, 5061
 SEEDS, RELAYS = 5, 3
+MAX_EXPIRES = 600
+"""Seconds; half of it is more than three minutes, in which a phone has nothing to say."""
 ON_EVERY_NODE = {
     "topologyKey": "kubernetes.io/hostname",
     "maxSkew": 1,
@@ -50,6 +54,7 @@ class Fleet:
                     {"name": "tls", "transport": "TLS", "port": TLS},
                 ],
                 exposure={"type": "LoadBalancer"},
+                registration={"maxExpires": f"{MAX_EXPIRES}s"},
                 drain={"timeout": "10s"},
                 topologySpreadConstraints=[ON_EVERY_NODE],
             )
@@ -91,6 +96,20 @@ class Fleet:
         found = {field(each, "spec", "nodeName"): each for each in self.peers(RELAY_PODS)}
         pod = found[f"node-{node}"]
         return name_of(pod), field(pod, "status", "podIP")
+
+    def metric(self, node: int, name: str) -> float:
+        """A metric of the relay on a node, over all its labels."""
+        with urllib.request.urlopen(f"http://{self.pod_on(node)[1]}:8080/metrics") as page:
+            lines = page.read().decode().splitlines()
+        values = (line.rpartition(" ") for line in lines if line.startswith(name))
+        return sum(float(value) for _, _, value in values)
+
+    def forget_flow(self, phone: int, node: int) -> None:
+        """Delete what a node remembers of the datagrams of a phone."""
+        network.run_in(
+            network.node_namespace(node), installed("conntrack"), "-D", "-p", "udp",
+            "-s", network.phone_address(phone),
+        )  # fmt: skip
 
     def roots(self, folder: Path) -> Path:
         """The overlay's authorities in a file."""
