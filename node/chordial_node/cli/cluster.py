@@ -14,8 +14,9 @@ from typing import TypeVar
 import msgspec
 
 from chordial_node.boundary.events import Address
-from chordial_node.cli.asking import Known, Papers
+from chordial_node.cli.asking import Known, Papers, PeerSilentError
 from chordial_node.cli.fleet import FleetError
+from chordial_node.client import PeerUnreachableError
 from chordial_node.ids import node_id
 
 OVERLAY_PORT = 6084
@@ -90,7 +91,7 @@ class ClusterPeers:
         return self._known
 
     async def address(self, peer: Known) -> Address:
-        """Forward a local port to a peer's pod, once, and return it."""
+        """Forward a local port to a peer's pod, once, and return it; PeerSilentError if not."""
         held = self._forwards.get(peer.name)
         if held is not None and held[0].returncode is None:
             return held[1]
@@ -113,7 +114,8 @@ class ClusterPeers:
                 process.terminate()
             told = (await process.stderr.read(LONGEST_LINE)).decode(errors="replace").strip()
             await process.wait()
-            raise FleetError(f"no way to pod {pod}: {told or 'kubectl port-forward says nothing'}")
+            why = f"no way to pod {pod}: {told or 'kubectl port-forward says nothing'}"
+            raise PeerSilentError(why) from PeerUnreachableError(why)
         address = ("127.0.0.1", int(found[1]))
         self._forwards[peer.name] = (process, address)
         return address
