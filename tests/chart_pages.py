@@ -49,8 +49,13 @@ README = """\
 Installs the operator, the custom resource definitions and a first overlay of bootstrap seeds. This
 page is made from `values.yaml` (`make docs`).
 
-    helm install chordial charts/chordial --namespace voice --create-namespace
+    helm install chordial charts/chordial --namespace voice --create-namespace --wait \\
+      --set global.imageRegistry=registry.example.org
+    kubectl -n voice wait --for=create overlay/voice --timeout=60s
     kubectl -n voice wait --for=condition=Ready overlay/voice --timeout=180s
+
+The way to a first call is in the [README](../../README.md#on-kubernetes), the choices in
+[Install](../../docs/how-to/install.md).
 
 - The definitions are upgraded by `helm upgrade` and kept by `helm uninstall` (`crds.keep`), and
   with them every overlay: it goes on without this release. To end one delete it and its sets.
