@@ -17,6 +17,7 @@ Host = str
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+MOST_DOMAINS = 16
 MOST_VALUE_BYTES = 64 * 1024
 Acknowledge = Literal["primary", "quorum", "all"]
 ValueSize = Annotated[int, Meta(ge=1, le=MOST_VALUE_BYTES)]
@@ -141,9 +142,11 @@ class SipConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """SIP towards phones and between peers."""
 
     domain: str
-    """The default domain, also the realm; a request to our bare address means it."""
+    """The default domain; a request to our bare address means it."""
     listeners: tuple[ListenerConfig, ...]
     """Exactly one of transport peer; a peer without others serves no phones."""
+    domains: tuple[str, ...] = ()
+    """Further domains that are served; each domain is the realm of its own users' passwords."""
     max_expires_seconds: Count = 300
     """Longest registration granted over a datagram flow (sip: registration.maxExpires)."""
     max_outbound_expires_seconds: Count = 3600
@@ -261,6 +264,7 @@ def _sip_problems(sip: SipConfig) -> list[str]:
     problems = []
     if not sip.domain or sip.domain != sip.domain.lower():
         problems.append(f"sip.domain must be a name in lower case, not {sip.domain!r}")
+    problems += further_domain_problems("sip.domains", sip.domain, sip.domains)
     peers = [each for each in sip.listeners if each.transport is Transport.PEER]
     if len(peers) != 1:
         problems.append(f"sip.listeners needs exactly one of transport peer, not {len(peers)}")
@@ -273,6 +277,20 @@ def _sip_problems(sip: SipConfig) -> list[str]:
         problems.append("sip.digest names MD5, SHA-256 or both, each once")
     if len(sip.listeners) > 255:
         problems.append("sip.listeners has more than 255 entries")
+    return problems
+
+
+def further_domain_problems(field: str, first: str, further: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with the domains beyond the default one."""
+    problems = [
+        f"{field} must hold names in lower case, not {each!r}"
+        for each in further
+        if not each or each != each.lower()
+    ]
+    if len(dict.fromkeys((first, *further))) <= len(further):
+        problems.append(f"{field} names a domain twice, or the default one again")
+    if len(further) >= MOST_DOMAINS:
+        problems.append(f"{field} has more than {MOST_DOMAINS - 1} entries")
     return problems
 
 

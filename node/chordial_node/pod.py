@@ -166,19 +166,28 @@ class Pod:
             certificate_request(await asyncio.to_thread(self._volume.private_key)),
             self._listener_request(),
         )
+        names = self._listener_names()
         enrolled = await enroll(self._config.enrollment, root, request, seconds)
         node_name, now = self._place.node_name, time.time()
-        held = await asyncio.to_thread(self._volume.keep, enrolled, node_name, mark, now)
+        held = await asyncio.to_thread(self._volume.keep, enrolled, node_name, mark, now, names)
         fields = {"node_id": _name_of(held), "failure_domain": held.failure_domain}
         self.log.line("info", "enrolled", **fields)
         return held
 
     def _listener_request(self) -> bytes:
-        wants = any(
-            each.transport is Transport.TLS and not each.certificate
-            for each in self._config.listeners
-        )
+        wants = bool(self._listener_names())
         return certificate_request(self._volume.listener_key()) if wants else b""
+
+    def _listener_names(self) -> tuple[str, ...]:
+        """What the certificate of TLS listeners without a Secret is to name; empty: there is none.
+
+        The operator knows by itself; here it tells that another certificate is due.
+        """
+        config = self._config
+        wants = any(
+            each.transport is Transport.TLS and not each.certificate for each in config.listeners
+        )
+        return (config.domain, *config.domains, *config.advertise) if wants else ()
 
     def _configured(self, held: Held) -> NodeConfig:
         standing = PodStanding(held.configuration.founders, held.failure_domain)
@@ -216,7 +225,7 @@ class Pod:
         return int(ended.failed)
 
     async def _renew(self, node: Node, held: Held) -> Never:
-        """Renew at a third of the certificate's life, and when the bundle has changed."""
+        """Renew at a third of the certificate's life; when bundle or names have changed."""
         part = RENEW_AT * self._random.uniform(0.9, 1.1)
         while True:
             due = held.enrolled_at + part * (held.identity.not_after - held.enrolled_at)
@@ -252,7 +261,8 @@ class Pod:
 
     async def _until(self, due: float, node: Node, enrolled_at: float) -> None:
         while (left := due - time.time()) > 0:
-            if self._is_bundle_new(node, time.time() - enrolled_at):
+            are_names_new = self._listener_names() != self._volume.listener_names
+            if are_names_new or self._is_bundle_new(node, time.time() - enrolled_at):
                 await asyncio.sleep(min(left, self._random.uniform(0.0, SPREAD_SECONDS)))
                 return
             await asyncio.sleep(min(left, LOOK_SECONDS))

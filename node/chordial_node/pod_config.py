@@ -27,6 +27,7 @@ from chordial_node.config import (
     TelemetryConfig,
     Transport,
     ValueSize,
+    further_domain_problems,
 )
 
 OVERLAY_PORT = 6084
@@ -54,9 +55,12 @@ class PodConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     overlay_name: str
     role: Literal["seed", "relay"]
     domain: str
+    """The default domain."""
     peers_host: str
     """Name of the Service that resolves to every peer of the overlay, ready or not."""
     enrollment: Endpoint
+    domains: tuple[str, ...] = ()
+    """Further domains."""
     copies: Count = 3
     acknowledge: Acknowledge = "quorum"
     successors: Count = 3
@@ -163,6 +167,7 @@ def pod_problems(pod: PodConfig) -> list[str]:
     problems = []
     if not pod.domain or pod.domain != pod.domain.lower():
         problems.append(f"domain must be a name in lower case, not {pod.domain!r}")
+    problems += further_domain_problems("domains", pod.domain, pod.domains)
     if pod.enrollment.port == 0:
         problems.append("enrollment.port must be 1 to 65535")
     if pod.successors < pod.copies:
@@ -266,6 +271,7 @@ def node_config(
         ),
         sip=SipConfig(
             domain=pod.domain,
+            domains=pod.domains,
             listeners=tuple(_listeners(pod, place, paths)),
             max_expires_seconds=pod.max_expires_seconds,
             min_expires_seconds=min(_SHORTEST_EXPIRES, pod.max_expires_seconds),

@@ -95,6 +95,14 @@ def test_a_peer_in_a_pod_keeps_the_limits_of_the_specs() -> None:
     assert (config.sip.max_contacts, config.sip.transactions) == (3, 400)
 
 
+def test_every_domain_is_served_and_the_first_is_the_default() -> None:
+    overlay = parse_overlay(overlay_body(domains=["one.example", "two.example", "three.example"]))
+    pod = parse_pod(written(parse_relay_set(relays_body()), overlay))
+    standing = PodStanding(("0a" * 16,), "zone-a")
+    sip = node_config(pod, PodPlace("edge-0", ("10.0.0.5",)), PodPaths(), standing).sip
+    assert (sip.domain, sip.domains) == ("one.example", ("two.example", "three.example"))
+
+
 @pytest.mark.parametrize("acknowledge", ["Primary", "Quorum", "All"])
 def test_every_acknowledgement_of_the_specs_is_one_of_the_node(acknowledge: str) -> None:
     overlay = parse_overlay(overlay_body(acknowledge=acknowledge))

@@ -129,6 +129,22 @@ def test_a_certificate_is_renewed_and_the_authority_exchanged_without_a_restart(
         wait_for(lambda: '"listeners":["203.0.113.9:5061"' in pod.told())
 
 
+def test_other_names_of_its_listeners_are_a_reason_to_enroll_again(tmp_path: Path) -> None:
+    listeners = (PodListener("tls", Transport.TLS, 5061),)
+    with pods(tmp_path, 1, 3600.0, role="relay", listeners=listeners) as (operator, (pod,)):
+        operator.start()
+        pod.start()
+        wait_for(pod.is_ready)
+        before = shown_by(pod).serial_number
+        assert len(operator.asked) == 1
+
+        pod.configure(advertise=("sip.voice.test",))
+        wait_for(lambda: len(operator.asked) == 2)
+        assert operator.asked[1].listener_request
+        wait_for(lambda: shown_by(pod).serial_number != before)
+        assert pod.is_ready()
+
+
 def _later(operator: Operator, pod: Pod, end: float) -> StatusAnswer | None:
     answer = status_of(operator, pod)
     return answer if answer is not None and answer.not_after > end else None

@@ -56,6 +56,14 @@ def test_all_problems_are_told_together() -> None:
     assert "exactly one of transport peer" in told
 
 
+def test_further_domains_are_other_ones() -> None:
+    change = valid()
+    change["sip"]["domains"] = ["voice.example.org", "Upper.example", "chordial.test"]
+    told = problems(change)
+    assert "sip.domains must hold names in lower case, not 'Upper.example'" in told
+    assert "sip.domains names a domain twice" in told
+
+
 def test_a_founder_counts_once() -> None:
     change = valid()
     change["overlay"]["founders"] = ["0a" * 16, "0A" * 16]

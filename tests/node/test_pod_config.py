@@ -46,6 +46,13 @@ def problems(**change: object) -> str:
     return str(caught.value)
 
 
+def test_domains_are_named_once_and_in_lower_case() -> None:
+    told = problems(domains=["Other.Example", "voice.example.org", ""])
+    assert "domains must hold names in lower case, not 'Other.Example'" in told
+    assert "domains names a domain twice, or the default one again" in told
+    assert "more than 15" in problems(domains=[f"d{number}.example" for number in range(16)])
+
+
 def test_what_is_rendered_is_read_back() -> None:
     assert parse_pod(msgspec.json.encode(RELAY)) == RELAY
 

@@ -64,6 +64,8 @@ class _About(msgspec.Struct, frozen=True):
     enrolled_at: float
     bundle: str = ""
     """What the mounted bundle was then: another one is a reason to ask again."""
+    listener_names: tuple[str, ...] = ()
+    """What phones could call this peer then: the certificate of its listeners names it."""
 
 
 class IdentityVolume:
@@ -79,6 +81,12 @@ class IdentityVolume:
         """What the mounted bundle was at the last enrollment."""
         about = self._about()
         return about.bundle if about is not None else ""
+
+    @property
+    def listener_names(self) -> tuple[str, ...]:
+        """What phones could call this peer at the last enrollment."""
+        about = self._about()
+        return about.listener_names if about is not None else ()
 
     def private_key(self) -> bytes:
         """Return this peer's key, made once; VolumeError when the volume cannot be used."""
@@ -103,7 +111,14 @@ class IdentityVolume:
         shown = self._shown(certificate, trusted, now)
         return Held(shown, configuration, about.enrolled_at, about.failure_domain, about.node_name)
 
-    def keep(self, enrolled: Enrolled, node_name: str, bundle: str, now: float) -> Held:
+    def keep(
+        self,
+        enrolled: Enrolled,
+        node_name: str,
+        bundle: str,
+        now: float,
+        listener_names: tuple[str, ...] = (),
+    ) -> Held:
         """Check what the authority answered and keep it; AnswerError says why it is not taken."""
         try:
             trust = Trust(self._expected.overlay_name, enrolled.trusted)
@@ -117,7 +132,7 @@ class IdentityVolume:
             "overlay-keys.json": enrolled.overlay_keys,
             "configuration.json": enrolled.configuration,
             "about.json": msgspec.json.encode(
-                _About(enrolled.failure_domain, node_name, now, bundle)
+                _About(enrolled.failure_domain, node_name, now, bundle, listener_names)
             ),
         }
         if enrolled.listener_certificate:

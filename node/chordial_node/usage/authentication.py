@@ -22,7 +22,7 @@ from chordial_node.sip.flows import Flow
 from chordial_node.sip.message import Message
 from chordial_node.sip.nonces import RANDOM_LENGTH, Nonces, NonceState
 from chordial_node.usage.credentials import CredentialStore
-from chordial_node.usage.domains import resource_of
+from chordial_node.usage.domains import Domains, resource_of
 
 GUESSES_A_MINUTE = 10
 """Wrong answers for one user from one address."""
@@ -50,6 +50,7 @@ class Authentication:
         own: NodeId,
         keys: KeyRing,
         boot: Callable[[], int],
+        domains: Domains,
         credentials: CredentialStore,
     ) -> None:
         """Hold what nonces are made with; `boot` is the incarnation this process started with."""
@@ -58,7 +59,7 @@ class Authentication:
         self._keys = keys
         self._boot = boot
         self._credentials = credentials
-        self._realm = config.domain.encode()
+        self._domains = domains
         self._algorithms = tuple(Algorithm(name) for name in config.digest)
         self._lifetime = 2.0 * config.max_expires_seconds
         self._nonces_of: tuple[int, Nonces] | None = None
@@ -77,10 +78,11 @@ class Authentication:
         self._kernel.counters.sip_challenges += 1
         random = self._kernel.random.getrandbits(8 * RANDOM_LENGTH).to_bytes(RANDOM_LENGTH, "big")
         nonce = self._nonces().make(self._kernel.wall, random)
+        realm = self._realm_of(request)
         is_register = request.method == b"REGISTER"
         name = b"WWW-Authenticate" if is_register else b"Proxy-Authenticate"
         headers = tuple(
-            (name, digest.challenge(self._realm, nonce, algorithm, stale=stale))
+            (name, digest.challenge(realm, nonce, algorithm, stale=stale))
             for algorithm in self._algorithms
         )
         if is_register:
@@ -90,7 +92,8 @@ class Authentication:
     def claim(self, request: Message, flow: Flow) -> Claim:
         """Return what a request claims; raises the challenge when it has no good nonce of ours."""
         name = b"authorization" if request.method == b"REGISTER" else b"proxy-authorization"
-        values = [digest.of_realm(each, self._realm) for each in request.lines(name)]
+        realm = self._realm_of(request)
+        values = [digest.of_realm(each, realm) for each in request.lines(name)]
         ours = [each for each in values if each is not None]
         if not ours:
             raise self.challenge(request, flow)
@@ -106,15 +109,16 @@ class Authentication:
         user, at, domain = credentials.username.lower().rpartition(b"@")
         if not at:
             user = domain
-        elif domain != self._realm:
+        elif domain != realm:
             user = b""
-        return Claim(user + b"@" + self._realm, bool(at), credentials)
+        return Claim(user + b"@" + realm, bool(at), credentials)
 
     async def prove(
         self, claim: Claim, request: Message, flow: Flow, trace: Trace | None = None
     ) -> bytes:
         """Return the AOR of the user whose password was known; raises the challenge otherwise.
 
+        A disabled user who proves to be that gets 403: who proves nothing learns nothing.
         OverlayError when the ring cannot tell the user's hashes.
         """
         found = await self._credentials.of(resource_of(claim.aor), trace)
@@ -130,11 +134,19 @@ class Authentication:
         state = self._nonces().use(credentials.nonce, credentials.nc, self._kernel.wall)
         if state is not NonceState.VALID:
             raise self.challenge(request, flow, stale=True)
+        if found.is_disabled:
+            raise RemoteProtocolError(403, "User Is Disabled")
         return claim.aor
 
     def consumes(self, value: bytes) -> bool:
         """Tell whether a header of credentials is for us: it is removed before forwarding."""
-        return digest.of_realm(value, self._realm) is not None
+        return any(digest.of_realm(value, realm) for realm in self._domains.served)
+
+    def _realm_of(self, request: Message) -> bytes:
+        """The domain of the address that is claimed: of To in a REGISTER, else of From."""
+        is_register = request.method == b"REGISTER"
+        claimed = request.to_address if is_register else request.from_address
+        return self._domains.realm(claimed.parsed_uri())
 
     def _nonces(self) -> Nonces:
         boot = self._boot()

@@ -24,22 +24,25 @@ class Whose(Enum):
     """To whom a Request-URI leads."""
 
     USER = "user"
-    """A user of our domain."""
+    """A user of one of our domains."""
     OURSELVES = "ourselves"
-    """This peer: our domain, or one of our addresses, and no user."""
+    """This peer: one of our domains or addresses, and no user."""
     ELSEWHERE = "elsewhere"
     UNSUPPORTED = "unsupported"
     """Another scheme than SIP: 416."""
 
 
 class Domains:
-    """The domain and the addresses that are ours."""
+    """The domains and the addresses that are ours."""
 
-    __slots__ = ("_addresses", "_hosts", "domain")
+    __slots__ = ("_addresses", "_hosts", "_served", "domain")
 
     def __init__(self, config: SipConfig) -> None:
-        """Note the default domain and the addresses of the listeners for phones."""
+        """Note the domains and the addresses of the listeners for phones."""
         self.domain = config.domain.encode()
+        """The default one, which our bare addresses mean."""
+        names = (self.domain, *(each.encode() for each in config.domains))
+        self._served: dict[bytes, None] = dict.fromkeys(names)
         self._addresses: dict[tuple[bytes, int], None] = {}
         self._hosts: dict[bytes, None] = {}
         self.advertise(config.listeners)
@@ -59,6 +62,27 @@ class Domains:
                 self._addresses[host, end.port] = None
                 self._hosts[host] = None
 
+    @property
+    def served(self) -> tuple[bytes, ...]:
+        """Every domain that is ours, the default one first."""
+        return tuple(self._served)
+
+    def is_served(self, domain: bytes) -> bool:
+        """Tell whether a name, in lower case, is one of our domains."""
+        return domain in self._served
+
+    def realm(self, uri: Uri) -> bytes:
+        """Return the domain of an address, which is the realm of its user; else the default one."""
+        if isinstance(uri, SipUri) and uri.host in self._served:
+            return uri.host
+        return self.domain
+
+    def may_be_registered_at(self, address: Uri, asked: Uri) -> bool:
+        """Tell whether a Request-URI names the domain of an address (RFC 3261 §10.3), or none."""
+        if isinstance(asked, SipUri) and asked.host in self._served:
+            return asked.host == self.realm(address)
+        return self.is_ours(asked)
+
     def is_own_address(self, host: bytes, port: int | None, scheme: bytes = b"sip") -> bool:
         """Tell whether a host and port are those of one of our listeners."""
         if port is None:
@@ -66,14 +90,16 @@ class Domains:
         return (host, port) in self._addresses
 
     def is_bare_address(self, uri: Uri) -> bool:
-        """Tell whether a URI names one of our addresses and not our domain: scanners do that."""
-        return isinstance(uri, SipUri) and self.domain != uri.host in self._hosts
+        """Tell whether a URI names one of our addresses and no domain: scanners do that."""
+        if isinstance(uri, OtherUri) or uri.host in self._served:
+            return False
+        return uri.host in self._hosts
 
     def is_ours(self, uri: Uri) -> bool:
-        """Tell whether a URI lies in our domain, or names one of our listeners."""
+        """Tell whether a URI lies in one of our domains, or names one of our listeners."""
         if isinstance(uri, OtherUri):
             return False
-        return uri.host == self.domain or self.is_own_address(uri.host, uri.port, uri.scheme)
+        return uri.host in self._served or self.is_own_address(uri.host, uri.port, uri.scheme)
 
     def whose(self, uri: Uri) -> Whose:
         """Tell to whom a Request-URI leads."""
@@ -87,7 +113,7 @@ class Domains:
         """Return the canonical address-of-record of a URI of ours, or None."""
         if isinstance(uri, OtherUri) or not uri.user or not self.is_ours(uri):
             return None
-        return aor(uri, self.domain)
+        return aor(uri, self.realm(uri))
 
 
 def _as_in_uris(host: str) -> bytes:

@@ -115,9 +115,9 @@ class Questions:
 
     async def _set_user(self, question: SetUser) -> Answer:
         resource = resource_of_user(question.user, question.domain)
-        if question.domain.lower().encode() != self._domains.domain:
-            domain = self._domains.domain.decode()
-            return Refused("forbidden", f"this overlay serves {domain}, not {question.domain}")
+        if not self._domains.is_served(question.domain.lower().encode()):
+            served = b", ".join(self._domains.served).decode()
+            return Refused("forbidden", f"this overlay serves {served}, not {question.domain}")
         try:
             opened = open_credentials(self._keys, resource, question.sealed)
         except SealError as error:

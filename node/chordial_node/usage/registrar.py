@@ -99,7 +99,10 @@ class Registrar:
         request, flow, trace = transaction.request, transaction.flow, transaction.trace
         if not self._domains.is_ours(request.uri):
             raise RemoteProtocolError(403, "REGISTER Is Not Forwarded")
-        aor = self._domains.aor(request.to_address.parsed_uri())
+        registered = request.to_address.parsed_uri()
+        aor = self._domains.aor(registered)
+        if not self._domains.may_be_registered_at(registered, request.uri):
+            raise RemoteProtocolError(404, "To Is Not in the Domain of the Request")
         check_required(request)
         claim = self._authentication.claim(request, flow)
         resource = resource_of(claim.aor)

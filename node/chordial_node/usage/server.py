@@ -75,7 +75,7 @@ class Server:
         self._sides = sides = Sides(own, sip.listeners, keys, peer, domains)
         holding = Holding(kernel, location)
         delivery = Delivery(own, boot, sip.listeners, peer, flows, location, sides, holding)
-        authentication = Authentication(kernel, sip, own, keys, boot, credentials)
+        authentication = Authentication(kernel, sip, own, keys, boot, domains, credentials)
         rewriting = Rewriting(flows, sides, authentication)
         routes = Routes(domains, dialogs, sides, location, delivery)
         self._registrar = Registrar(

@@ -42,6 +42,7 @@ def pod_config(
         overlay_name=overlay_name,
         role=peer_set.role,
         domain=overlay.realm,
+        domains=overlay.domains[1:],
         peers_host=f"{peers_name(overlay.meta.name)}.{overlay.meta.namespace}.svc",
         enrollment=surroundings.enrollment,
         copies=overlay.copies,

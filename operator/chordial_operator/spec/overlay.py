@@ -100,7 +100,7 @@ class Overlay(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     @property
     def realm(self) -> str:
-        """The realm of all passwords: the first domain."""
+        """The first domain: the realm of its users' passwords, and what a bare address means."""
         return self.domains[0]
 
     @property

@@ -80,6 +80,14 @@ def content(folder: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in (folder / "identity").iterdir()}
 
 
+def test_the_names_that_were_asked_for_are_remembered(tmp_path: Path, operator: Operator) -> None:
+    volume = kept(tmp_path, operator)
+    assert volume.listener_names == ()
+    names = ("voice.test", "other.test")
+    volume.keep(operator.answer(volume), "worker-1", "mark", time.time(), names)
+    assert volume_at(tmp_path).listener_names == names
+
+
 def test_an_empty_volume_has_a_key_and_no_certificate(tmp_path: Path) -> None:
     volume = volume_at(tmp_path)
     with pytest.raises(NotEnrolledError, match="the volume holds none"):

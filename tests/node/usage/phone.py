@@ -31,9 +31,11 @@ class Phone:
         contact: str = "",
         sent_by: str = "",
         instance: str = "",
+        domain: bytes = DOMAIN,
     ) -> None:
         self.wire = wire
         self.user = user.encode()
+        self.domain = domain
         self.remote = remote
         self.edge = edge
         self.tcp = tcp or tls
@@ -102,7 +104,7 @@ class Phone:
         if not cseq:
             self.cseq += 1
             cseq = self.cseq
-        own = from_uri or b"sip:%b@%b" % (self.user, DOMAIN)
+        own = from_uri or b"sip:%b@%b" % (self.user, self.domain)
         to = to or (b"<%b>" % (own if method == b"REGISTER" else uri))
         transport = b"TLS" if self.tls else b"TCP" if self.tcp else b"UDP"
         head = [
@@ -145,7 +147,7 @@ class Phone:
         self, *lines: bytes, expires: int = 3600, call_id: bytes = b"", contact: bytes = b""
     ) -> Message:
         """Register as a stock phone does, and return the last answer."""
-        uri = b"sip:" + DOMAIN
+        uri = b"sip:" + self.domain
         call_id = call_id or b"r-" + self.user
         headers = (contact or self.contact_line(expires), *lines)
         self.send(self.request(b"REGISTER", uri, *headers, call_id=call_id))

@@ -64,7 +64,11 @@ class Wire:
     """The net: everything that moves between edges and phones, and the only clock."""
 
     def __init__(
-        self, edges: int = 3, sampling: float = 0.0, digest: tuple[str, ...] = ("MD5",)
+        self,
+        edges: int = 3,
+        sampling: float = 0.0,
+        digest: tuple[str, ...] = ("MD5",),
+        domains: tuple[str, ...] = (),
     ) -> None:
         self.now = 100.0
         self.shared = SharedRing()
@@ -75,7 +79,7 @@ class Wire:
         self._order = 0
         for number, own in enumerate(spread_node_ids(edges)):
             self.shared.addresses[own] = (f"10.244.0.{number + 1}", 5081)
-            self.edges.append(Edge(self, number, own, sampling, digest))
+            self.edges.append(Edge(self, number, own, sampling, digest, domains))
         for edge in self.edges:
             edge.begin()
 
@@ -120,11 +124,11 @@ class Wire:
             if edge is not victim and not edge.is_dead:
                 edge.turn(partial(edge.tell_death, victim.own))
 
-    def add_user(self, user: str) -> None:
+    def add_user(self, user: str, domain: str = DOMAIN) -> None:
         """Store a user's credentials; the password is the name and `pw`."""
-        sealed = seal_credentials(KEYS, make_credentials(user, DOMAIN, f"{user}pw"), bytes(12))
+        sealed = seal_credentials(KEYS, make_credentials(user, domain, f"{user}pw"), bytes(12))
         entry = credentials_entry(sealed, int((WALL + self.now) * 1000), self.edges[0].own)
-        resource = resource_of_user(user, DOMAIN)
+        resource = resource_of_user(user, domain)
         data = KindData(KindId.CREDENTIALS, 0, (entry,))
         self.shared.store(resource, (data,), int((WALL + self.now) * 1000), self.edges[0].own)
 
@@ -133,7 +137,13 @@ class Edge:
     """One peer's SIP side."""
 
     def __init__(
-        self, wire: Wire, number: int, own: NodeId, sampling: float, digest: tuple[str, ...]
+        self,
+        wire: Wire,
+        number: int,
+        own: NodeId,
+        sampling: float,
+        digest: tuple[str, ...],
+        domains: tuple[str, ...],
     ) -> None:
         self.wire = wire
         self.number = number
@@ -147,7 +157,7 @@ class Edge:
         self._accepted = 1
         self._random = Random(number)
         self._sampling = sampling
-        self.config = _config(number, digest)
+        self.config = _config(number, digest, domains)
 
     def begin(self) -> None:
         """Build the SIP side; again after a restart."""
@@ -258,7 +268,7 @@ UDP, TCP, PEER = 0, 1, 2
 """Numbers of the listeners."""
 
 
-def _config(number: int, digest: tuple[str, ...]) -> NodeConfig:
+def _config(number: int, digest: tuple[str, ...], domains: tuple[str, ...]) -> NodeConfig:
     vip = Endpoint(*VIP)
     bind = Endpoint(f"10.244.0.{number + 1}", 5060)
     listeners = (
@@ -270,7 +280,7 @@ def _config(number: int, digest: tuple[str, ...]) -> NodeConfig:
     return NodeConfig(
         name=f"p{number + 1}",
         overlay=OverlayConfig("test", Endpoint(bind.host, 6084), Endpoint(bind.host, 6084), ()),
-        sip=SipConfig(DOMAIN, listeners, digest=digest),
+        sip=SipConfig(DOMAIN, listeners, domains, digest=digest),
         identity=IdentityConfig("", "", "", ""),
         storage=StorageConfig(""),
         telemetry=TelemetryConfig(),

@@ -60,6 +60,16 @@ def test_our_bare_address_is_told_from_our_domain() -> None:
     assert not DOMAINS.is_bare_address(parse_uri(b"sip:bob@chordial.test"))
 
 
+def test_every_served_domain_is_ours_and_its_users_realm() -> None:
+    domains = Domains(SipConfig("chordial.test", (), ("voice.example.org",)))
+    bob = parse_uri(b"sip:Bob@Voice.Example.org")
+    assert domains.served == (b"chordial.test", b"voice.example.org")
+    assert domains.whose(bob) is Whose.USER
+    assert domains.aor(bob) == b"bob@voice.example.org"
+    assert domains.realm(bob) == b"voice.example.org"
+    assert domains.realm(parse_uri(b"sip:bob@192.0.2.1")) == b"chordial.test"
+
+
 def test_what_is_advertised_later_and_what_is_known_besides_are_ours_too() -> None:
     listener = ListenerConfig(Transport.UDP, Endpoint("127.0.0.1", 5060))
     domains = Domains(SipConfig("chordial.test", (listener,)))
