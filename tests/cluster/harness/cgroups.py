@@ -37,13 +37,21 @@ def create(name: str) -> None:
 def processes(name: str) -> list[int]:
     """The processes in a cgroup and all below it."""
     found: dict[int, None] = {}
-    for root in hierarchies():
-        for file in (root / name).glob("**/cgroup.procs"):
-            try:
-                found.update(dict.fromkeys(int(line) for line in file.read_text().split()))
-            except OSError:
-                continue
+    for folder in _folders(name):
+        try:
+            lines = (folder / "cgroup.procs").read_text().split()
+        except OSError:
+            continue  # it went while we looked
+        found.update(dict.fromkeys(int(line) for line in lines))
     return list(found)
+
+
+def _folders(name: str) -> list[Path]:
+    """A node's cgroups and all below them; one that vanishes meanwhile is none."""
+    found = []
+    for root in hierarchies():
+        found += [Path(path) for path, _, _ in os.walk(root / name)]
+    return found
 
 
 def remove(name: str) -> None:
@@ -53,11 +61,8 @@ def remove(name: str) -> None:
         for pid in left:
             _kill(pid)
         time.sleep(0.02)
-    for root in hierarchies():
-        folder = root / name
-        below = [p for p in folder.glob("**/") if p.is_dir()] if folder.exists() else []
-        for path in sorted(below, key=lambda p: len(p.parts), reverse=True):
-            _remove_folder(path, limit)
+    for path in sorted(_folders(name), key=lambda path: len(path.parts), reverse=True):
+        _remove_folder(path, limit)
 
 
 def _remove_folder(path: Path, limit: float) -> None:

@@ -22,10 +22,15 @@ class Kubectl:
 
     def __call__(self, *arguments: str, text: str | None = None, timeout: float = 60.0) -> str:
         """Run kubectl and return what it wrote; KubectlError with its complaint."""
-        done = subprocess.run(
-            [program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments],
-            capture_output=True, text=True, input=text, timeout=timeout, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments],
+                capture_output=True, text=True, input=text, timeout=timeout, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise KubectlError(
+                f"kubectl {' '.join(arguments)}: no answer in {timeout:g} s"
+            ) from error
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout

@@ -6,10 +6,11 @@ is emptied and made again by `recycle`, as a cloud would make a new one.
 
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster.harness.kubectl import Json, Kubectl
+from tests.cluster.harness.kubectl import Json, Kubectl, KubectlError
 from tests.cluster.harness.parts import program
 from tests.cluster.harness.worker import Worker
 
@@ -85,7 +86,14 @@ def recycle(kubectl: Kubectl, workers: Sequence[Worker]) -> None:
 
 
 def _remake(kubectl: Kubectl, name: str, node: str, folder: Path) -> None:
-    kubectl("delete", "persistentvolume", name, "--ignore-not-found")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    kubectl.apply(volume(name, node, folder))
+    """Delete a volume, empty it, make it again; a busy API server is asked until it has done so."""
+    while True:
+        try:
+            kubectl("delete", "persistentvolume", name, "--ignore-not-found")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            kubectl.apply(volume(name, node, folder))
+        except KubectlError:
+            time.sleep(1.0)  # nothing tells when it has time again
+        else:
+            return
