@@ -47,10 +47,19 @@ class Credentials(msgspec.Struct, frozen=True, array_like=True):
     source: str = ""
     """Who keeps this user: `namespace/name/uid` of a SipUser; empty: added by the command."""
     state: str = "enabled"
-    """enabled, or disabled: known, but nobody may register or call as this user."""
+    """enabled, or disabled: 403 to who registers or calls as this user, 480 to who calls it."""
     max_contacts: int = 0
     """Bindings at one time; 0: as many as the overlay allows."""
     display_name: str = ""
+
+    @property
+    def is_disabled(self) -> bool:
+        """Tell whether this user may neither register, nor call, nor be called."""
+        return self.state == "disabled"
+
+    def most_contacts(self, of_overlay: int) -> int:
+        """Return how many bindings this user may have, where the overlay allows so many."""
+        return min(self.max_contacts or of_overlay, of_overlay)
 
     def __repr__(self) -> str:
         return f"Credentials({self.user}@{self.domain})"

@@ -97,7 +97,9 @@ class Location:
     async def find_with_credentials(
         self, resource: ResourceId, trace: Trace | None = None
     ) -> Bindings:
-        """Return the bindings of an AOR, and learn its credentials in the same Fetch."""
+        """Return the bindings of an AOR; unknown credentials are learnt in the same Fetch."""
+        if self._credentials.is_known(resource):
+            return await self.find(resource, trace)
         answer = await self._overlay.fetch(resource, (_BINDINGS, WANTED), trace)
         self._credentials.learn(resource, answer)
         return self._read(resource, answer)

@@ -187,10 +187,16 @@ class Proxy:
     async def _levels(
         self, fork: Fork, transaction: ServerTransaction, caller: Caller
     ) -> list[list[list[Way]]]:
-        """The ways to a user of ours; a phone whose edge ends is waited for (sip.md 6)."""
+        """The ways to a user of ours; a phone whose edge ends is waited for (sip.md 6).
+
+        There is none to a disabled user: 480 (RFC 3261 §21.4.18), as for one who is away.
+        """
         resource = resource_of(caller.callee)
         request = transaction.request
-        found = await self._location.find(resource, transaction.trace)
+        found = await self._location.find_with_credentials(resource, transaction.trace)
+        callee = await self._credentials.of(resource, transaction.trace)
+        if callee is not None and callee.is_disabled:
+            return []
 
         def levels(found: Bindings, *, with_moving: bool = False) -> list[list[list[Way]]]:
             return self._delivery.levels(

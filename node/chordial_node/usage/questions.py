@@ -127,7 +127,25 @@ class Questions:
         entry = credentials_entry(question.sealed, self._kernel.wall_ms, self._peer.node_id)
         await self._peer.store(resource, (KindData(KindId.CREDENTIALS, 0, (entry,)),))
         self._credentials.forget(resource)
+        if opened.is_disabled:
+            return await self._end_registrations(resource)
         return Done()
+
+    async def _end_registrations(self, resource: ResourceId) -> Answer:
+        """Remove the bindings of a disabled user: enabled again, its phones register again."""
+        for _ in range(_TRIES):
+            found = await self._peer.fetch(resource, (FetchSpecifier(KindId.REGISTRATION),))
+            removed = tuple(self._removed(data) for data in found.kinds if data.entries)
+            if not removed:
+                return Done()
+            try:
+                await self._peer.store(resource, removed)
+            except OverlayError as error:
+                if error.code is not ErrorCode.GENERATION_COUNTER_TOO_LOW:
+                    raise
+                continue
+            return Done()
+        return Refused("busy", "the user's registrations change all the time: try again", 1.0)
 
     async def _remove_user(self, question: RemoveUser) -> Answer:
         resource = resource_of_user(question.user, question.domain)

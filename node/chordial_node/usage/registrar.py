@@ -106,23 +106,21 @@ class Registrar:
         check_required(request)
         claim = self._authentication.claim(request, flow)
         resource = resource_of(claim.aor)
-        if self._credentials.is_known(resource):
-            found = await within(self._kernel, _FETCH_SECONDS, self._location.find(resource, trace))
-        else:
-            found = await within(
-                self._kernel, _FETCH_SECONDS, self._location.find_with_credentials(resource, trace)
-            )
+        fetched = self._location.find_with_credentials(resource, trace)
+        found = await within(self._kernel, _FETCH_SECONDS, fetched)
         user = await self._authentication.prove(claim, request, flow, trace)
         if user != aor:
             raise RemoteProtocolError(403, "To Must Be the Authenticated User")
         wishes, is_star = self._wishes(request, flow)
         call_id, cseq = request.call_id, request.cseq.number
+        known = await self._credentials.of(resource, trace)
+        most = known.most_contacts(self._config.max_contacts) if known else 0
 
         def decide(bindings: Bindings) -> list[Change]:
             if is_star:
                 return all_removed(bindings, call_id, cseq)
             changes = self._changes(bindings, wishes, request, flow)
-            return self._with_room(resource, bindings, changes)
+            return self._with_room(resource, bindings, changes, most)
 
         before = found
         if wishes or is_star:
@@ -216,21 +214,21 @@ class Registrar:
         return list(changes.values())
 
     def _with_room(
-        self, resource: ResourceId, found: Bindings, changes: list[Change]
+        self, resource: ResourceId, found: Bindings, changes: list[Change], most: int
     ) -> list[Change]:
-        """The eleventh contact replaces the oldest whose flow is dead, else it is refused."""
+        """A contact too many replaces the oldest whose flow is dead, else it is refused."""
         changed = {change.device: change for change in changes}
         kept = [each for each in found.live if each.device not in changed]
         added = sum(change.registration is not None for change in changes)
         if not added:
             return changes
         for binding in list(kept):
-            if len(kept) + added <= self._config.max_contacts:
+            if len(kept) + added <= most:
                 break
             if self._delivery.is_lost(resource, binding):
                 kept.remove(binding)
                 changes.append(Change(binding.device, None, changes[0].call_id, changes[0].cseq))
-        if len(kept) + added > self._config.max_contacts:
+        if len(kept) + added > most:
             raise RemoteProtocolError(403, "Too Many Contacts")
         return changes
 
