@@ -131,7 +131,8 @@ class Installation:
         """Take everything away at once: the release, the namespace and what is in it."""
         self.helm("uninstall", self.release, "--ignore-not-found")
         gone = ("--ignore-not-found", "--wait=false")
-        self.kubectl("delete", "relaysets,bootstrapsets,overlays", "--all", *gone)
+        if self._kubectl("get", "customresourcedefinitions", "-o", "name"):
+            self.kubectl("delete", "relaysets,bootstrapsets,overlays", "--all", *gone)
         self.kubectl("delete", "pods", "--all", "--grace-period=1", *gone)
         self._kubectl(
             "delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=90s",
