@@ -206,6 +206,9 @@ class TelemetryConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     otlp_endpoint: str = ""
     """OTLP over gRPC, `http://HOST:PORT`; empty: no spans leave."""
+    otlp_headers: str = ""
+    """Folder whose files are sent with every export, as a Secret is mounted: each is named as its
+    header and holds its value. Read at start; empty: none."""
     sampling_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     """Part of new traces that is sampled; no effect without an endpoint."""
     http: Endpoint | None = None

@@ -248,12 +248,19 @@ class Node:
     async def _start_spans(self, identity: PeerIdentity) -> None:
         if not self.config.telemetry.otlp_endpoint:
             return
-        from chordial_node.adapters.otel_spans import OtelSpans, otlp_exporter  # 12 MiB
+        from chordial_node.adapters.otel_spans import (  # 12 MiB
+            OtelSpans,
+            otlp_exporter,
+            read_headers,
+        )
 
         assert self._driver is not None
-        driver = self._driver
+        driver, telemetry = self._driver, self.config.telemetry
+        headers, problems = await asyncio.to_thread(read_headers, telemetry.otlp_headers)
+        for problem in problems:
+            self.log.line("error", "spans leave without a header", told=problem)
         spans = OtelSpans(
-            otlp_exporter(self.config.telemetry.otlp_endpoint),
+            otlp_exporter(telemetry.otlp_endpoint, headers),
             identity.node,
             self.config.overlay.name,
             lambda: driver.wall_offset,

@@ -78,6 +78,8 @@ class PodConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stops_as: Literal["restart", "leave"] = "restart"
     """What a SIGTERM means: with a volume a restart, without one a leave."""
     otlp_endpoint: str = ""
+    has_otlp_headers: bool = False
+    """Whether a Secret with headers for the collector is mounted."""
     sampling_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
 
@@ -131,6 +133,11 @@ class PodPaths(msgspec.Struct, frozen=True):
     def identity(self) -> str:
         """Folder on the volume that says who this peer is."""
         return f"{self.state}/identity"
+
+    @property
+    def otlp_headers(self) -> str:
+        """Folder with the headers for the collector of spans."""
+        return f"{self.root}/etc/chordial/otlp-headers"
 
     def listener(self, folder: str) -> tuple[str, str]:
         """Return certificate and key of a listener, as a TLS Secret is mounted."""
@@ -283,6 +290,7 @@ def node_config(
         storage=StorageConfig(path=f"{paths.state}/values.db"),
         telemetry=TelemetryConfig(
             otlp_endpoint=pod.otlp_endpoint,
+            otlp_headers=paths.otlp_headers if pod.has_otlp_headers else "",
             sampling_ratio=pod.sampling_ratio,
             log_level=pod.log_level,
         ),

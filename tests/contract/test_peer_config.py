@@ -14,6 +14,7 @@ from chordial_node.pod_config import (
 )
 from chordial_operator import names
 from chordial_operator.resources.peer_set import config_map, pod_config
+from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay, parse_overlay
 from chordial_operator.spec.peer_set import PeerSet, parse_bootstrap_set, parse_relay_set
 from tests.operator.specs import SURROUNDINGS, TCP, UDP, overlay_body, relays_body, seeds_body
@@ -113,6 +114,18 @@ def test_every_acknowledgement_of_the_specs_is_one_of_the_node(acknowledge: str)
     assert config.overlay.acknowledge == acknowledge.lower()
 
 
+@pytest.mark.parametrize("secret", [{}, {"headersSecretRef": {"name": "collector-key"}}])
+def test_headers_for_the_collector_come_from_where_the_operator_mounts_them(
+    secret: Manifest,
+) -> None:
+    otlp = {"endpoint": "https://collector:4317", **secret}
+    overlay = parse_overlay(overlay_body(telemetry={"otlp": otlp}))
+    pod = parse_pod(written(parse_relay_set(relays_body()), overlay))
+    standing = PodStanding(("0a" * 16,), "zone-a")
+    config = node_config(pod, PodPlace("edge-0", ("10.0.0.5",)), PodPaths(), standing)
+    assert config.telemetry.otlp_headers == (names.OTLP_HEADERS_DIR if secret else "")
+
+
 @pytest.mark.parametrize("level", ["Debug", "Info", "Warning", "Error"])
 def test_every_level_of_the_specs_is_one_of_the_node(level: str) -> None:
     overlay = parse_overlay(overlay_body(telemetry={"logLevel": level}))
@@ -133,4 +146,5 @@ def test_both_sides_spell_paths_alike() -> None:
     assert paths.bundle == names.BUNDLE_DIR
     assert paths.token == f"{names.TOKEN_DIR}/{names.TOKEN_KEY}"
     assert paths.state == names.STATE_DIR
+    assert paths.otlp_headers == names.OTLP_HEADERS_DIR
     assert paths.listener("tls") == (f"{names.TLS_DIR}/tls/tls.crt", f"{names.TLS_DIR}/tls/tls.key")

@@ -5,9 +5,11 @@ endpoint is configured. A collector that is down costs the spans, never the node
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -26,6 +28,12 @@ LONGEST_QUEUE = 4_096
 EXPORT_SECONDS = 5.0
 EVERY_SECONDS = 1.0
 STOP_SECONDS = 3.0
+MOST_HEADERS = 32
+LONGEST_HEADER = 8_192
+_NAME = re.compile(r"[a-z0-9._-]+")
+_PRINTABLE = re.compile(rb"[\x20-\x7e]+")
+Headers = tuple[tuple[str, str], ...]
+"""Names in lower case, as gRPC has them, and values."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _KINDS = {kind.name.lower(): kind for kind in SpanKind}
 _SCOPE = InstrumentationScope("chordial", __version__)
@@ -97,11 +105,46 @@ class OtelSpans:
         )
 
 
-def otlp_exporter(endpoint: str) -> SpanExporter:
+def otlp_exporter(endpoint: str, headers: Headers = ()) -> SpanExporter:
     """Return an exporter to a collector, `http://HOST:PORT` in the clear, `https://` over TLS."""
     return OTLPSpanExporter(
-        endpoint=endpoint, insecure=not endpoint.startswith("https:"), timeout=EXPORT_SECONDS
+        endpoint=endpoint,
+        insecure=not endpoint.startswith("https:"),
+        headers=headers,
+        timeout=EXPORT_SECONDS,
     )
+
+
+def read_headers(folder: str) -> tuple[Headers, list[str]]:
+    """Return the headers of a folder, a file each, and what is wrong with it; never a value."""
+    if not folder:
+        return (), []
+    try:
+        files = sorted(each for each in Path(folder).iterdir() if not each.name.startswith("."))
+    except OSError as error:
+        return (), [f"{folder} cannot be read: {error.strerror}: is there such a Secret?"]
+    headers, problems = [], []
+    if len(files) > MOST_HEADERS:
+        problems.append(f"{folder} holds {len(files)} headers: {MOST_HEADERS} are sent")
+    for file in files[:MOST_HEADERS]:
+        name = file.name.lower()
+        try:
+            with file.open("rb") as opened:
+                value = opened.read(LONGEST_HEADER + 1).strip()
+        except OSError as error:
+            problems.append(f"{file} cannot be read: {error.strerror}")
+            continue
+        if not _NAME.fullmatch(name) or name.startswith("grpc-") or name.endswith("-bin"):
+            problems.append(
+                f"{file}: no name for a header, or one that gRPC keeps for itself"
+            )
+        elif len(value) > LONGEST_HEADER or not _PRINTABLE.fullmatch(value):
+            problems.append(f"{file} must hold at most {LONGEST_HEADER} printable characters")
+        else:
+            headers.append((name, value.decode("ascii")))
+    if not files:
+        problems.append(f"{folder} holds no header: is there such a Secret?")
+    return tuple(headers), problems
 
 
 def _context(trace_id: int, span_id: int, *, is_remote: bool) -> SpanContext:

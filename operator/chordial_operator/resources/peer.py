@@ -74,6 +74,7 @@ def revision_of(
     said = msgspec.to_builtins(
         {
             "config": told,
+            "otlp": overlay.telemetry.otlp,
             "restartedAt": restarted_at,
             "image": overlay.image,
             "imagePullSecrets": overlay.image_pull_secrets,

@@ -59,6 +59,7 @@ def pod_config(
         drain_timeout_seconds=float(peer_set.drain.timeout),
         stops_as="restart" if peer_set.storage.type == "Volume" else "leave",
         otlp_endpoint=otlp.endpoint if otlp is not None else "",
+        has_otlp_headers=otlp is not None and otlp.headers_secret_ref is not None,
         sampling_ratio=overlay.telemetry.sample_per_mille / 1000,
         log_level=overlay.telemetry.log_level.lower(),
     )

@@ -15,6 +15,7 @@ from chordial_operator.names import (
     NODE_ID_ANNOTATION,
     NODE_ID_VARIABLE,
     NODE_NAME_VARIABLE,
+    OTLP_HEADERS_DIR,
     OVERLAY_PORT,
     PEER_SIP_PORT,
     PEER_VARIABLE,
@@ -100,7 +101,7 @@ def pod_template(
         },
         "tolerations": _tolerations(peer_set),
         "topologySpreadConstraints": _spread(peer_set),
-        "containers": [_container(peer_set, identity, revision)],
+        "containers": [_container(overlay, peer_set, identity, revision)],
         "volumes": _volumes(overlay, peer_set, identity),
     }
     if secrets:
@@ -115,7 +116,9 @@ def pod_template(
     return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
-def _container(peer_set: PeerSet, identity: Identity, revision: Revision) -> Manifest:
+def _container(
+    overlay: Overlay, peer_set: PeerSet, identity: Identity, revision: Revision
+) -> Manifest:
     return {
         "name": CONTAINER,
         "image": revision.image,
@@ -137,7 +140,7 @@ def _container(peer_set: PeerSet, identity: Identity, revision: Revision) -> Man
         "startupProbe": _probe(LIVENESS_PATH, period=2, failures=60),
         "livenessProbe": _probe(LIVENESS_PATH, period=10, failures=3),
         "readinessProbe": _probe(READINESS_PATH, period=1, failures=3),
-        "volumeMounts": _mounts(peer_set),
+        "volumeMounts": _mounts(overlay, peer_set),
     }
 
 
@@ -180,7 +183,12 @@ def _with_secret(peer_set: PeerSet) -> list[tuple[Listener, str]]:
     ]
 
 
-def _mounts(peer_set: PeerSet) -> list[Manifest]:
+def _otlp_headers(overlay: Overlay) -> str:
+    otlp = overlay.telemetry.otlp
+    return "" if otlp is None or otlp.headers_secret_ref is None else otlp.headers_secret_ref.name
+
+
+def _mounts(overlay: Overlay, peer_set: PeerSet) -> list[Manifest]:
     mounts: list[Manifest] = [
         {"name": "config", "mountPath": CONFIG_DIR, "readOnly": True},
         {"name": "bundle", "mountPath": BUNDLE_DIR, "readOnly": True},
@@ -191,6 +199,9 @@ def _mounts(peer_set: PeerSet) -> list[Manifest]:
     for listener, _ in _with_secret(peer_set):
         path = f"{TLS_DIR}/{listener.name}"
         mounts.append({"name": f"tls-{listener.name}", "mountPath": path, "readOnly": True})
+    if _otlp_headers(overlay):
+        path = OTLP_HEADERS_DIR
+        mounts.append({"name": "otlp-headers", "mountPath": path, "readOnly": True})
     return mounts
 
 
@@ -213,6 +224,10 @@ def _volumes(overlay: Overlay, peer_set: PeerSet, identity: Identity) -> list[Ma
     for listener, secret in _with_secret(peer_set):  # a missing one stops its listener alone
         source = {"secretName": secret, "optional": True}
         volumes.append({"name": f"tls-{listener.name}", "secret": source})
+    headers = _otlp_headers(overlay)
+    if headers:  # a missing one costs spans, and no peer
+        source = {"secretName": headers, "optional": True}
+        volumes.append({"name": "otlp-headers", "secret": source})
     return volumes
 
 

@@ -60,7 +60,6 @@ class Otlp(msgspec.Struct, frozen=True, rename="camel"):
     """Where spans go."""
 
     endpoint: str
-    protocol: Literal["GRPC", "HTTP"] = "GRPC"
     headers_secret_ref: NameRef | None = None
 
 

@@ -220,6 +220,20 @@ def test_a_certificate_of_a_secret_that_is_not_there_stops_nobody() -> None:
     assert pod["containers"][0]["volumeMounts"][-1]["mountPath"] == "/etc/chordial/tls/tls"
 
 
+def test_headers_for_the_collector_are_mounted_where_the_spec_names_them() -> None:
+    relays = parse_relay_set(relays_body())
+    otlp = {"endpoint": "http://collector:4317", "headersSecretRef": {"name": "collector-key"}}
+    pod = pod_of(relays, telemetry={"otlp": otlp})
+    assert pod["volumes"][-1] == {
+        "name": "otlp-headers",
+        "secret": {"secretName": "collector-key", "optional": True},
+    }
+    mounted = pod["containers"][0]["volumeMounts"][-1]
+    assert mounted["mountPath"] == "/etc/chordial/otlp-headers"
+    plain = pod_of(relays, telemetry={"otlp": {"endpoint": "http://collector:4317"}})
+    assert "otlp-headers" not in str(plain)
+
+
 def test_without_a_volume_a_peer_forgets() -> None:
     pod = pod_of(parse_bootstrap_set(seeds_body(storage={"type": "EmptyDir"})))
     assert pod["volumes"][3] == {"name": "state", "emptyDir": {"sizeLimit": "1Gi"}}
@@ -283,6 +297,9 @@ def test_what_the_pods_are_made_of_changes_the_hash() -> None:
     assert hash_of(relays_body(listeners=[UDP])) != usual
     assert hash_of(relays_body(drain={"timeout": "1m"})) != usual
     assert hash_of(overlay=overlay_body(image={"tag": "2.0"})) != usual
+    keys = [{"endpoint": "https://c", "headersSecretRef": {"name": name}} for name in "ab"]
+    first, second = [hash_of(overlay=overlay_body(telemetry={"otlp": otlp})) for otlp in keys]
+    assert first != second
     restarted = relays_body()
     restarted["metadata"]["annotations"] = {"chordial.dev/restartedAt": "2026-02-01T00:00:00Z"}
     assert hash_of(restarted) != usual

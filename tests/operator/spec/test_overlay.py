@@ -30,7 +30,10 @@ def test_reads_what_is_said() -> None:
         image={"digest": "sha256:0"},
         imagePullSecrets=[{"name": "registry"}],
         certificates={"lifetime": "1h", "caSecretRef": {"name": "ours"}},
-        telemetry={"otlp": {"endpoint": "http://otel:4317"}, "logLevel": "Debug"},
+        telemetry={
+            "otlp": {"endpoint": "http://otel:4317", "headersSecretRef": {"name": "collector"}},
+            "logLevel": "Debug",
+        },
         networkPolicy={"metricsFrom": [{"matchLabels": {"a": "b"}}]},
         paused=True,
     )
@@ -42,7 +45,7 @@ def test_reads_what_is_said() -> None:
     assert said.certificates.ca_secret_ref == NameRef("ours")
     assert said.certificates.ca_lifetime == 87_600 * 3600
     assert said.telemetry.otlp is not None
-    assert said.telemetry.otlp.protocol == "GRPC"
+    assert said.telemetry.otlp.headers_secret_ref == NameRef("collector")
     assert said.network_policy.metrics_from == ({"matchLabels": {"a": "b"}},)
     assert said.paused
 
