@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.fleet import TCP, TLS, UDP, Fleet
+from tests.cluster.fleet import DOMAIN, TCP, TLS, UDP, Fleet
 from tests.cluster.harness import network
 from tests.cluster.harness.cluster import NODES
 from tests.cluster.harness.parts import installed
@@ -45,7 +45,7 @@ def phones(fleet: Fleet) -> Iterator[tuple[str, str]]:
 
 def edge(fleet: Fleet, folder: Path, transport: str) -> Edge:
     authority = fleet.roots(folder) if transport == "tls" else None
-    return Edge(fleet.address, PORTS[transport], transport, authority)
+    return Edge(fleet.address, PORTS[transport], transport, authority, DOMAIN)
 
 
 def registrations(fleet: Fleet, node: int) -> float:
