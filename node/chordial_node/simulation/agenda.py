@@ -70,7 +70,9 @@ class Agenda(Generic[P, E]):
     def tell(self, at_us: int, who: P, event: E) -> None:
         """Let an event come to somebody at a time, not before now."""
         self._order += 1
-        heapq.heappush(self._heap, (max(at_us, self.now_us), self._order, who, event))
+        if at_us < self.now_us:
+            at_us = self.now_us
+        heapq.heappush(self._heap, (at_us, self._order, who, event))
 
     def tell_first(self, at_us: int, who: P, event: E) -> None:
         """Let an event come before all others of its time."""
@@ -89,6 +91,14 @@ class Agenda(Generic[P, E]):
     def next_us(self) -> int | None:
         """Return when something happens next."""
         return self._heap[0][0] if self._heap else None
+
+    def take_until(self, end_us: int) -> tuple[int, P | None, E | Callable[[], None]] | None:
+        """Go on to the next thing that happens up to a time; None when nothing does."""
+        heap = self._heap
+        if not heap or heap[0][0] > end_us:
+            return None
+        self.now_us, order, who, what = heapq.heappop(heap)
+        return order, who, what
 
     def take(self) -> tuple[int, P | None, E | Callable[[], None]]:
         """Go on to the next thing that happens: its order, whom it meets, and what it is."""

@@ -78,6 +78,7 @@ class Process:
         "next_accepted",
         "stalled_until_us",
         "turns",
+        "wake_for",
         "wake_us",
     )
 
@@ -92,6 +93,8 @@ class Process:
         self.next_accepted = 1
         self.wake_us: int | None = None
         """When the world will look at the core's deadline next."""
+        self.wake_for = 0.0
+        """The deadline that it will look for then."""
         self.stalled_until_us = 0
         self.turns = 0
 

@@ -118,8 +118,10 @@ class SimulatedLinks:
             return  # its LinkLost is on the way
         self.frames += 1
         self.bytes += len(data)
-        if not end.held and self._network.reaches(process.host, end.other.process.host):
-            self._deliver(end, data)
+        other = end.other
+        if not end.held and self._network.reaches(process.host, other.process.host):
+            if other.is_open:
+                self._deliver(end, data)
             if self.frames % _AT_ONCE != 1:
                 self.taken.append(end)
             else:
@@ -172,7 +174,8 @@ class SimulatedLinks:
                 continue
             held, end.held, end.held_bytes = end.held, [], 0
             for data in held:
-                self._deliver(end, data)
+                if end.other.is_open:
+                    self._deliver(end, data)
             if end.owed:
                 end.owed = False
                 self._tell_written(end)
@@ -181,15 +184,14 @@ class SimulatedLinks:
         self._agenda.tell(self._agenda.now_us + _WRITE_US, end.process, FrameWritten(end.number))
 
     def _deliver(self, end: LinkEnd, data: bytes) -> None:
-        other = end.other
-        if not other.is_open:
-            return
-        network = self._network
-        us = self._agenda.now_us + network.delay_us(end.process.host, other.process.host)
+        other, network, agenda = end.other, self._network, self._agenda
+        us = agenda.now_us + network.delay_us(end.process.host, other.process.host)
         if network.faults.loss:
             us += network.repeats_us()
-        end.arrives_us = us = max(us, end.arrives_us)
-        self._agenda.tell(us, other.process, FrameReceived(other.number, data))
+        if us < end.arrives_us:
+            us = end.arrives_us
+        end.arrives_us = us
+        agenda.tell(us, other.process, FrameReceived(other.number, data))
 
     def _wait(self, end: LinkEnd) -> None:
         if end.is_open and end not in self._waiting:

@@ -136,14 +136,14 @@ class World:
             if next_us is None or next_us > end_us:
                 self.agenda.now_us = end_us
                 return condition()
-            self._step()
+            self._meet(*self.agenda.take())
         return True
 
     def run_until_us(self, end_us: int) -> None:
         """Let everything happen up to a time."""
         agenda = self.agenda
-        while (next_us := agenda.next_us()) is not None and next_us <= end_us:
-            self._step()
+        while (taken := agenda.take_until(end_us)) is not None:
+            self._meet(*taken)
         agenda.now_us = end_us
 
     # who reads
@@ -262,16 +262,19 @@ class World:
 
     # what happens
 
-    def _step(self) -> None:
-        order, process, what = self.agenda.take()
+    def _meet(self, order: int, process: Process | None, what: Event | Callable[[], None]) -> None:
+        """Let one thing happen."""
         if process is None:
             cast(Callable[[], None], what)()
         elif process.is_running:
             event = cast(Event, what)
             if process.stalled_until_us > self.agenda.now_us:
                 self.agenda.put_back(process.stalled_until_us, order, process, event)
-            elif type(event) is DeadlineReached:
+            elif event is _DEADLINE:
                 self._wake(process)
+            elif type(event) is FrameReceived:
+                if event.link in process.links:
+                    self._turn(process, event)
             else:
                 is_forgotten = FORGOTTEN.get(type(event))
                 if is_forgotten is None or not is_forgotten(process, event):
@@ -350,13 +353,14 @@ class World:
             noted.clear()
 
     def _set_wake(self, process: Process, deadline: float | None) -> None:
-        if deadline is None:
-            return
+        if deadline is None or (process.wake_us is not None and deadline >= process.wake_for):
+            return  # the world looks again before
         wake_us = process.host.clock.world_us(deadline)
         if wake_us <= self.agenda.now_us:
             wake_us = self.agenda.now_us + 1
         if process.wake_us is None or wake_us < process.wake_us:
             process.wake_us = wake_us
+            process.wake_for = deadline
             self.agenda.tell(wake_us, process, _DEADLINE)
 
     def _end(self, process: Process, *, silently: bool) -> None:

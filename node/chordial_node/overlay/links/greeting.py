@@ -17,19 +17,7 @@ from chordial_node.overlay.table import Table
 
 def control_envelope(own: NodeId, message: LinkMessage) -> Envelope:
     """Return the envelope of a link message: it goes one hop, to whoever is at the other end."""
-    return Envelope(
-        method=message.CODE,
-        transaction=0,
-        source=own,
-        destination=WILDCARD,
-        to_resource=False,
-        ttl=1,
-        via=[],
-        avoid=[],
-        trace=None,
-        hops=0,
-        body=encode_body(message),
-    )
+    return Envelope(message.CODE, 0, own, WILDCARD, False, 1, [], [], None, 0, encode_body(message))
 
 
 def objection_to(hello: Hello, node: NodeId, overlay_name: str, table: Table) -> str:

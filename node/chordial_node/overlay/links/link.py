@@ -144,17 +144,26 @@ class Link:
     def push(self, envelope: Envelope, most: int) -> bool:
         """Queue an envelope; False when its kind of traffic has no room."""
         priority = priority_of(envelope)
+        if priority is Priority.CONTROL:
+            return self.push_control(envelope)
         is_answer = envelope.method % 2 == 0 or envelope.method == ERROR
         if is_answer:
             self._settle_one()
-        if priority is Priority.CONTROL:
-            most = MOST_CONTROL
-        elif priority is Priority.BULK:
+        if priority is Priority.BULK:
             most = min(most, MOST_BULK)
             if is_answer and len(self.queues[priority]) >= most:
                 priority = Priority.ANSWER  # where room was reserved for it
         queue = self.queues[priority]
         if len(queue) >= most:
+            return False
+        queue.append(envelope)
+        self.waiting += 1
+        return True
+
+    def push_control(self, envelope: Envelope) -> bool:
+        """Queue a link message; False when too many wait."""
+        queue = self.queues[Priority.CONTROL]
+        if len(queue) >= MOST_CONTROL:
             return False
         queue.append(envelope)
         self.waiting += 1
@@ -177,6 +186,9 @@ class Link:
 
     def next_frame(self) -> list[Envelope]:
         """Take what the next frame carries, first things first, a share for each kind."""
+        if self.waiting == 1:
+            self.waiting = 0
+            return [queue.pop() for queue in self.queues if queue]
         frame: list[Envelope] = []
         size = 0
         for priority, queue in zip(_PRIORITIES, self.queues, strict=True):

@@ -117,9 +117,7 @@ class Links:
     def send_control(self, node: NodeId, message: LinkMessage) -> bool:
         """Queue a link message in front of everything else; False when no link is up."""
         link = self._book.up(node)
-        if link is None or not link.push(
-            control_envelope(self._own, message), self._config.link_queue
-        ):
+        if link is None or not link.push_control(control_envelope(self._own, message)):
             return False
         if not link.is_writing:
             self._book.touched[link.number] = link

@@ -156,7 +156,7 @@ class Broadcast:
     def _deliver(self, records: list[MemberRecord], arc_end: NodeId) -> None:
         if not records:
             return
-        chosen = fingers(self._table.live_ids(), self._own, self._table.avoid)
+        chosen = fingers(self._table.live_ids(), self._own, self._table.avoid, arc_end)
         for node, end in split(chosen, self._own, arc_end):
             self._queue(node, end, records)
 

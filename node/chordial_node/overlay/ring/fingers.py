@@ -11,8 +11,16 @@ from collections.abc import Container
 from chordial_node.ids import ID_LENGTH, RING_SIZE, NodeId, between, distance, offset
 
 
-def fingers(live: list[NodeId], own: NodeId, skip: Container[NodeId] = ()) -> list[NodeId]:
-    """Return the fingers of a peer, nearest first: its successor, then doubling distances."""
+def fingers(
+    live: list[NodeId],
+    own: NodeId,
+    skip: Container[NodeId] = (),
+    arc_end: NodeId | None = None,
+) -> list[NodeId]:
+    """Return the fingers of a peer, nearest first: its successor, then doubling distances.
+
+    With an end those inside the open arc (own, arc_end) alone: most arcs end at the next peer.
+    """
     chosen: list[NodeId] = []
     start = int.from_bytes(own, "big")
     reach = 1
@@ -22,7 +30,7 @@ def fingers(live: list[NodeId], own: NodeId, skip: Container[NodeId] = ()) -> li
         if node is None:
             break
         gap = (int.from_bytes(node, "big") - start) % RING_SIZE
-        if gap < reach:
+        if gap < reach or (arc_end is not None and not between(own, node, arc_end)):
             break
         chosen.append(node)
         reach = 1 << gap.bit_length()

@@ -30,8 +30,9 @@ WATCHED_EACH_SIDE = 4
 EVERYBODY_BELOW = 8
 """Fewer peers than this watch each other, all of them."""
 TICK_SECONDS = 0.25
+"""Between two looks while somebody is silent for too long."""
 CALM_SECONDS = 0.5
-"""Between two looks while everybody who was pinged has been heard since."""
+"""Between two looks else; the moment at which a silence becomes too long is looked at as well."""
 PING_SECONDS = 1.0
 SILENT_SECONDS = 1.0
 SILENT_ROUND_TRIPS = 6.0
@@ -42,6 +43,7 @@ SUSPECT_SELF_SECONDS = 0.75
 """So much longer we wait while more than a third is silent: it may be us."""
 REPORT_AGAIN_SECONDS = 3.0
 LATE_SECONDS = 0.02
+JUST_AFTER_SECONDS = 0.001
 GONE_SECONDS = 30.0
 """A refusal within this time of a broken stream proves that the peer is gone."""
 BACKUP_SECONDS = 0.3
@@ -86,7 +88,7 @@ class Liveness:
     def start(self) -> None:
         """Watch from now on."""
         self._is_running = True
-        self._arm(TICK_SECONDS)
+        self._expected = self._kernel.at_beat(TICK_SECONDS, self._on_tick).due
 
     def stop(self) -> None:
         """Watch and accuse nobody any longer."""
@@ -205,9 +207,6 @@ class Liveness:
 
     # the watch
 
-    def _arm(self, seconds: float) -> None:
-        self._expected = self._kernel.at_beat(seconds, self._on_tick).due
-
     def _on_tick(self) -> None:
         if not self._is_running:
             return
@@ -215,11 +214,15 @@ class Liveness:
         is_late = now - self._expected > LATE_SECONDS
         self._table.expire_avoid(now)
         watched = self.watched()
-        silent, is_calm = self._look_at(watched)
+        silent, limit = self._look_at(watched)
         if is_late:
-            self._expected = self._kernel.after(LATE_SECONDS, self._on_tick).due
+            timer = self._kernel.after(LATE_SECONDS, self._on_tick)
         else:
-            self._arm(CALM_SECONDS if is_calm else TICK_SECONDS)
+            timer = self._kernel.at_beat(TICK_SECONDS if silent else CALM_SECONDS, self._on_tick)
+            if limit < timer.due:
+                timer.cancel()
+                timer = self._kernel.after(limit + JUST_AFTER_SECONDS - now, self._on_tick)
+        self._expected = timer.due
         if is_late or not silent:
             return
         patience = SUSPECT_SELF_SECONDS if 3 * len(silent) > len(watched) > 2 else 0.0
@@ -227,35 +230,36 @@ class Liveness:
             if now - self._asked[node] > self._limit(node) + patience:
                 self._report(node, silent)
 
-    def _look_at(self, watched: list[NodeId]) -> tuple[list[NodeId], bool]:
+    def _look_at(self, watched: list[NodeId]) -> tuple[list[NodeId], float]:
         """Ping who was not heard for a second; return who has been silent for too long since.
 
-        And whether all was calm: nobody who was pinged before is still to be heard.
+        And when the next of those who were pinged before, and are still to be heard, will have.
         """
         now = self._kernel.now
         silent: list[NodeId] = []
         asked: dict[NodeId, float] = {}
-        is_calm = True
+        next_limit = float("inf")
         for node in watched:
             heard = self._links.last_heard(node)
             since = self._asked.get(node)
             if since is not None and (heard is None or heard < since):
                 asked[node] = since
-                is_calm = False
                 if heard is None:
                     self._links.ensure(node)
-                if now - since > self._limit(node):
+                limit = since + self._limit(node)
+                if now > limit:
                     silent.append(node)
+                else:
+                    next_limit = min(next_limit, limit)
             elif heard is None or now - heard >= PING_SECONDS - CALM_SECONDS / 2:
                 asked[node] = now
-                is_calm = is_calm and heard is not None
                 self._send_ping(node, now)
         self._asked = asked
         if self._reported:
             self._reported = {node: at for node, at in self._reported.items() if node in asked}
         if len(self._lag_of) > len(watched):
             self._lag_of = {node: lag for node, lag in self._lag_of.items() if node in watched}
-        return silent, is_calm
+        return silent, next_limit
 
     def _limit(self, node: NodeId) -> float:
         lag = self._kernel.lag + self._lag_of.get(node, 0.0)

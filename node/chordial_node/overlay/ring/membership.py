@@ -116,11 +116,14 @@ class Membership:
         self.broadcast.announce(record for record in records if self._is_current(record))
 
     def announce_new(self, node: NodeId) -> None:
-        """Tell the whole ring of a live peer that came a moment ago, unless somebody has."""
+        """Tell the whole ring of a live peer that came a moment ago, unless somebody has.
+
+        Whom a joiner learnt of with its place was there before it.
+        """
         member = self._table.member(node)
         if member is None or self._table.is_dead(node):
             return
-        is_new = self._kernel.now - member.learnt_at <= NEW_SECONDS
+        is_new = max(self._kernel.now - NEW_SECONDS, self._entered_at) < member.learnt_at
         if is_new and not self.broadcast.has_seen(member.record):
             self.announce((member.record,))
 
@@ -173,6 +176,8 @@ class Membership:
             return False
         was_live = before is not None and before.rank in LIVE
         if record.rank in LIVE:
+            if before is not None and record.incarnation > before.incarnation:
+                self._table.clear_avoid(node)  # what was found of its last life says nothing
             if not was_live:
                 self._kernel.emit(PeerJoined(node=node, incarnation=record.incarnation))
             self.user.on_member_alive(record)

@@ -18,13 +18,12 @@ def records_for(
 
     The first one named is always told: it is a candidate, and must be dialed to be asked.
     """
-    is_stranger = not table.is_alive(asker)
-    found = []
-    for index, node in enumerate(named):
+    since = now - RECENT_SECONDS if table.is_alive(asker) else float("-inf")
+    first = table.get(named[0])
+    found = [first] if first is not None else []
+    for node in named[1:]:
         member = table.member(node)
-        if member is None:
-            continue
-        if is_stranger or index == 0 or member.learnt_at >= now - RECENT_SECONDS:
+        if member is not None and member.learnt_at >= since:
             found.append(member.record)
     return tuple(found)
 

@@ -259,6 +259,8 @@ class Stabilizer:
         return self._gone.get(node, 0.0) > self._kernel.now
 
     def _update(self, predecessor: NodeId | None, successors: list[NodeId]) -> None:
+        if predecessor == self.predecessor and self._is_as_before(successors):
+            return
         taken = self._in_order(successors)
         if predecessor == self.predecessor and taken == self.successors:
             return
@@ -266,6 +268,12 @@ class Stabilizer:
         self.successors = taken
         self._kernel.emit(NeighborsChanged(predecessor=predecessor, successors=tuple(taken)))
         self._around.on_neighbors_changed()
+
+    def _is_as_before(self, successors: list[NodeId]) -> bool:
+        """Tell whether a list is the present one, of which nobody has gone."""
+        if self._gone and any(self._is_gone(node) for node in self.successors):
+            return False
+        return successors[: self._length] == self.successors
 
     def _in_order(self, successors: list[NodeId]) -> list[NodeId]:
         """Return a list up to its full length, ending before it has come round to ourselves."""

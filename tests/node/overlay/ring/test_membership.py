@@ -147,14 +147,28 @@ def test_joins_and_deaths_are_told_once() -> None:
 
 def test_a_newcomer_is_told_once_and_an_old_member_never_again() -> None:
     peer = Member()
-    newcomer, old = member(node(2)), member(node(3))
+    before, newcomer, old = member(node(5)), member(node(2)), member(node(3))
+    peer.membership.learn((before,))
+    peer.membership.announce_new(node(5))
+    assert not peer.membership.broadcast.has_seen(before)
+    peer.kernel.begin(1.0)
     peer.membership.learn((newcomer, old))
     peer.membership.announce_new(node(2))
     assert peer.membership.broadcast.has_seen(newcomer)
-    peer.kernel.begin(NEW_SECONDS + 1.0)
+    peer.kernel.begin(NEW_SECONDS + 2.0)
     peer.membership.announce_new(node(3))
     peer.membership.announce_new(node(4))
     assert not peer.membership.broadcast.has_seen(old)
+
+
+def test_what_was_found_of_a_past_life_is_forgotten_with_it() -> None:
+    peer = Member()
+    peer.membership.learn((member(node(2)),))
+    peer.table.add_avoid(node(2), 10.0)
+    peer.membership.learn((member(node(2), 1, Rank.DEAD),))
+    assert not peer.table.is_alive(node(2))
+    peer.membership.learn((member(node(2), 2),))
+    assert peer.table.is_alive(node(2))
 
 
 def test_tombstones_of_strangers_are_not_learnt_and_old_ones_are_forgotten() -> None:
