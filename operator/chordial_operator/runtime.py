@@ -125,6 +125,7 @@ class Operator:
         """Reconcile once the lease is held; ends when any part does."""
         await self._lease.acquire()
         await _until_done(self._kinds_are_served)
+        self._context.begin()
         registry = kopf.OperatorRegistry()
         register(registry, self._objects, self)
         try:

@@ -90,6 +90,8 @@ def pod_template(
         "serviceAccountName": account_name(overlay.meta.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        # a first process ignores SIGTERM until it has said what to do then: it would end by SIGKILL
+        "shareProcessNamespace": True,
         "terminationGracePeriodSeconds": grace_seconds(peer_set),
         "securityContext": {
             "runAsNonRoot": True,

@@ -60,7 +60,7 @@ def overlay_numbers(
 ) -> dict[str, SlowNumber]:
     """Return the numbers as they are to be told now; the caller hands them back next time."""
     shown = {"copiesMissing": (previous or {}).get("copiesMissing")}
-    if not _has_heard(facts):
+    if not _has_heard(facts, now):
         return dict(before)
     return slow_numbers(before, shown, {"copiesMissing": health.copies_missing(facts.peers)}, now)
 
@@ -99,7 +99,7 @@ def overlay_status(
             "notAfter": timestamp(facts.authority_ends),
             "phase": facts.authority_phase,
         }
-    status |= _heard(facts, numbers, previous)
+    status |= _heard(facts, numbers, previous, now)
     status["conditions"] = set_conditions(
         previous,
         overlay_conditions(overlay, facts, numbers, previous, now),
@@ -171,7 +171,7 @@ def _ring_conditions(
     now: float,
 ) -> tuple[Condition, Condition]:
     """Converged and Degraded, of which only peers can tell."""
-    if not _has_heard(facts):
+    if not _has_heard(facts, now):
         old = kept(previous, "Converged"), kept(previous, "Degraded")
         is_new = now - facts.listening_since < LISTENING_SECONDS
         if is_new and old[0] is not None and old[1] is not None:
@@ -235,10 +235,13 @@ def _upgrading(step: UpgradeStep) -> Condition:
 
 
 def _heard(
-    facts: OverlayFacts, numbers: Mapping[str, SlowNumber], previous: Manifest | None
+    facts: OverlayFacts,
+    numbers: Mapping[str, SlowNumber],
+    previous: Manifest | None,
+    now: float,
 ) -> Manifest:
-    """What only peers can tell; kept while none has."""
-    if not _has_heard(facts):
+    """What only peers can tell; kept while they have not."""
+    if not _has_heard(facts, now):
         names = ("version", "copiesMissing", "membershipAgreement")
         return {name: previous[name] for name in names if previous and name in previous}
     agree, asked = health.agreement(facts.peers)
@@ -251,10 +254,11 @@ def _heard(
     return heard
 
 
-def _has_heard(facts: OverlayFacts) -> bool:
-    """Nobody is silent where nobody is there."""
-    up = [peer for peer in facts.peers if peer.is_up]
-    return not up or any(peer.report is not None for peer in up)
+def _has_heard(facts: OverlayFacts, now: float) -> bool:
+    """Nobody is silent where nobody is there; a new operator waits a while for every peer."""
+    silent = [peer.report is None for peer in facts.peers if peer.is_up]
+    is_new = now - facts.listening_since < LISTENING_SECONDS
+    return not any(silent) or not (is_new or all(silent))
 
 
 def _version_order(version: str) -> tuple[tuple[int, ...], str]:

@@ -74,8 +74,8 @@ def set_numbers(
     for each in told.get("leaving") or ():
         shown[_CALLS_OF + each["name"]] = each.get("calls")
     reports = [peer.report for peer in facts.peers if peer.report]
-    if facts.peers and not reports:
-        return dict(before)  # nobody has been heard yet: what stands there stays
+    if any(peer.is_up and peer.report is None for peer in facts.peers):
+        return dict(before)  # not all have been heard yet: what stands there stays
     values = {
         "registrations": sum(report.registrations for report in reports),
         "calls": sum(report.calls for report in reports),

@@ -24,7 +24,7 @@ class UserFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Of the Secret that the stored record was made from."""
     secret_problem: str = ""
     older_user: str = ""
-    """The SipUser that has the same user and is older."""
+    """The SipUser that has the same address and is older."""
     record_problem: str = ""
     """Why the overlay has not acknowledged the record."""
     contacts: int | None = None
@@ -68,7 +68,7 @@ def user_status(
 def user_conditions(user: SipUser, facts: UserFacts, contacts: int | None) -> list[Condition]:
     """Return all conditions of a SipUser, `Ready` first."""
     secret = facts.secret_name or "the Secret"
-    taken = f"SipUser {facts.older_user} is older and has user {user.user} too: delete one of them."
+    taken = f"SipUser {facts.older_user} is older and has this address too: delete one of them."
     return [
         _ready(user, facts, taken),
         holds(
@@ -82,7 +82,7 @@ def user_conditions(user: SipUser, facts: UserFacts, contacts: int | None) -> li
             "Conflict",
             bool(facts.older_user),
             (Reason.USER_TAKEN, taken),
-            (Reason.UNIQUE, "No other SipUser has this user."),
+            (Reason.UNIQUE, "No other SipUser has this address."),
         ),
     ]
 

@@ -113,8 +113,12 @@ class Context:
         self._forget_peers = forget_peers
         self.draw = draw
         self.started = clock()
-        """When this operator began to listen to the peers."""
+        """When this operator began to listen to the peers: when it began to lead."""
         self._memories: dict[tuple[str, str], OverlayMemory] = {}
+
+    def begin(self) -> None:
+        """Note that from now on this operator leads: it has not heard the peers yet."""
+        self.started = self.clock()
 
     def memory(self, namespace: str, overlay: str) -> OverlayMemory:
         """Return what is remembered of an overlay."""

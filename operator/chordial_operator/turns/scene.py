@@ -13,7 +13,6 @@ from chordial_operator.decisions.floor import Need
 from chordial_operator.decisions.upgrade import Wanted
 from chordial_operator.decisions.views import PeerReport, PeerView, peer_views
 from chordial_operator.enrollment.authority import OverlayIdentity, OverlaySecrets
-from chordial_operator.names import peers_name
 from chordial_operator.resources.addresses import advertised_addresses
 from chordial_operator.resources.peer import revision_of
 from chordial_operator.resources.peer_set import pod_config
@@ -90,9 +89,7 @@ def who_has_names(observed: Observed, peer_set: PeerSet) -> str:
         other = observed.one(kind, namespace, name)
         if other is not None and (meta_of(other).creation, kind) < own:
             return f"{kind} {name}"
-    overlay = name.removesuffix(peers_name(""))
-    is_taken = overlay != name and observed.one("Overlay", namespace, overlay) is not None
-    return f"Overlay {overlay}" if is_taken else ""
+    return ""
 
 
 def config_of(context: Context, scene: Scene, peer_set: PeerSet) -> PodConfig:

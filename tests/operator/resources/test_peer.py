@@ -95,6 +95,7 @@ POD: Manifest = {
     "serviceAccountName": "voice-peer",
     "automountServiceAccountToken": False,
     "enableServiceLinks": False,
+    "shareProcessNamespace": True,
     "terminationGracePeriodSeconds": 240,
     "securityContext": {
         "runAsNonRoot": True,

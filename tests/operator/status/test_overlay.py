@@ -116,6 +116,15 @@ def test_a_new_operator_keeps_what_was_told_until_it_has_heard_somebody() -> Non
     assert told(status(known))["Degraded"] == ("Unknown", "NotHeard")
 
 
+def test_a_new_operator_keeps_what_was_told_until_it_has_heard_everybody() -> None:
+    before = status(FACTS, now=NOW)
+    half = changed(2, msgspec.structs.replace(SEEDS[2], report=None))
+    known = facts(peers=half, listening_since=NOW)
+    assert status(known, before, NOW + 10) == before
+    later = status(known, before, NOW + 61)
+    assert later["membershipAgreement"] == "4/4"
+
+
 def test_an_upgrade_and_its_stall_are_told_and_a_stall_is_a_failure() -> None:
     going = UpgradeStep(outdated=("seeds-0", "seeds-1"), blocked="seeds-4 is not ready")
     said = status(facts(upgrade=going))

@@ -155,4 +155,6 @@ def test_a_new_operator_changes_no_number_and_the_same_facts_change_nothing() ->
     assert status(busier, previous=before)["calls"] == 12
     deaf = facts(peers=[msgspec.structs.replace(each, report=None) for each in RELAYS])
     assert status(deaf, previous=before) == before
+    half = facts(peers=[deaf.peers[0], *RELAYS[1:]])
+    assert status(half, previous=before) == before
     assert status(FACTS, previous=before) == before

@@ -41,13 +41,6 @@ def test_the_older_set_keeps_the_names(bodies: tuple[Manifest, ...], loser: str)
     assert roles == {"seed" if loser == "RelaySet" else "relay"}
 
 
-def test_a_set_named_like_the_service_of_all_peers_is_told_so() -> None:
-    rig = Rig(overlay_body(), relays_body("voice-peers"))
-    rig.settle(OVERLAY, ("RelaySet", "voice-peers"))
-    assert "Overlay voice has the names" in ready(rig, "RelaySet", "voice-peers")["message"]
-    assert rig.cluster.names("StatefulSet") == []
-
-
 def test_peers_stay_when_the_set_goes_that_had_not_their_names() -> None:
     rig = Rig(overlay_body(), seeds_body("edge"), younger(relays_body("edge")))
     rig.settle(OVERLAY, ("BootstrapSet", "edge"))
