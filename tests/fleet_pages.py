@@ -14,6 +14,7 @@ import yaml
 from chordial_operator import names
 from chordial_operator.enrollment.last_issue import ENROLLED_ANNOTATION
 from chordial_operator.enrollment.rotation import ROTATE_CA_ANNOTATION
+from chordial_operator.enrollment.store import START_ANEW_ANNOTATION
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "operator" / "chordial_operator" / "settings.py"
@@ -132,6 +133,11 @@ ANNOTATIONS_TOLD = {
         "you",
         "With the set's `metadata.generation` as its value, peers leave also below what copies and"
         " ring need. It counts for that generation alone.",
+    ),
+    START_ANEW_ANNOTATION: (
+        "Overlay",
+        "you",
+        "With the instance id of an authority that is lost: another one is made.",
     ),
     ROTATE_CA_ANNOTATION: (
         "Overlay",

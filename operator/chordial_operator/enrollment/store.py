@@ -38,12 +38,15 @@ from chordial_operator.enrollment.rotation import (
     RotationWishes,
     next_record,
 )
+from chordial_operator.names import GROUP
 from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.overlay import Overlay
 
 KEPT_SECONDS = 5.0
 """How long a Secret that was read is believed without a question."""
 MOST_KEPT = 256
+START_ANEW_ANNOTATION = f"{GROUP}/start-anew"
+"""On an Overlay whose authority is lost: its instance id, to be given up. It holds once."""
 MOST_TRIES = 8
 
 Opened = tuple[OverlayIdentity, OverlaySecrets]
@@ -153,11 +156,33 @@ class AuthorityStore:
         try:
             found = await self._cluster.get(ref)
         except NotFoundError:
+            await self._must_be_new(overlay)
             try:
                 found = await self._cluster.create(await self._new(overlay))
             except ConflictError:
                 found = await self._cluster.get(ref)
         return self._keep(overlay, found)
+
+    async def _must_be_new(self, overlay: Overlay) -> None:
+        """Refuse another authority to an overlay that has had one: its peers would all be shut out.
+
+        The Overlay is read live: what a watch has shown may be older than the first authority.
+        """
+        namespace, name = _key(overlay)
+        try:
+            body = await self._cluster.get(Ref("Overlay", namespace, name))
+        except NotFoundError:
+            return
+        lost = str((body.get("status") or {}).get("instanceID") or "")
+        annotations = meta_of(body).annotations
+        if lost and annotations.get(START_ANEW_ANNOTATION) != lost:
+            raise AuthorityError(
+                f"Secret {self._namespace}/{secret_name(namespace, name)} with the authority of"
+                " this overlay is gone. Peers run on until their certificates end. Restore the"
+                " Secret from its backup; or, to give up all peers' identities and begin anew,"
+                f" annotate the Overlay with {START_ANEW_ANNOTATION}={lost} and delete its peers'"
+                " StatefulSets and volumes."
+            )
 
     async def _new(self, overlay: Overlay) -> Manifest:
         record = make_authority(

@@ -191,6 +191,47 @@ async def test_an_authority_is_deleted_only_when_told() -> None:
     assert SECRET not in api.objects
 
 
+def lost_overlay(instance: str, **annotations: str) -> Manifest:
+    body = overlay()
+    body["status"] = {"instanceID": instance}
+    body["metadata"].setdefault("annotations", {}).update(annotations)
+    return body
+
+
+@on_a_loop
+async def test_a_lost_authority_is_not_replaced_silently() -> None:
+    api = ApiInMemory()
+    api.put("Overlay", lost_overlay("ab12"))
+    with pytest.raises(AuthorityError, match=r"Restore the Secret.*chordial\.dev/start-anew=ab12"):
+        await store_in(api).open(voice())
+    assert SECRET not in api.objects
+
+
+@on_a_loop
+async def test_a_restored_authority_goes_on() -> None:
+    api = ApiInMemory()
+    kept = authority_secret(made(), "system", "phones", "voice")
+    api.put("Overlay", lost_overlay(made().instance_id))
+    with pytest.raises(AuthorityError):
+        await store_in(api).open(voice())
+    api.put("Secret", kept)
+    assert (await store_in(api).open(voice()))[0].instance_id == made().instance_id
+
+
+@pytest.mark.parametrize(("said", "is_made"), [("ab12", True), ("cd34", False), ("true", False)])
+@on_a_loop
+async def test_an_overlay_begins_anew_only_for_the_instance_that_was_lost(
+    said: str, is_made: bool
+) -> None:
+    api = ApiInMemory()
+    api.put("Overlay", lost_overlay("ab12", **{"chordial.dev/start-anew": said}))
+    if is_made:
+        assert (await store_in(api).open(voice()))[0].instance_id != "ab12"
+    else:
+        with pytest.raises(AuthorityError):
+            await store_in(api).open(voice())
+
+
 @on_a_loop
 async def test_the_annotation_asks_for_a_rotation() -> None:
     asks = msgspec.structs.replace(

@@ -56,6 +56,20 @@ def test_an_authority_that_cannot_be_used_is_said() -> None:
     assert rig.cluster.names("StatefulSet") == []
 
 
+def test_a_lost_authority_is_said_and_everything_else_stays() -> None:
+    rig = running()
+    before = status(rig)["instanceID"]
+    rig.cluster.drop(Ref("Secret", "operator", "ca-calls-voice"))
+    rig.now += 60.0
+    rig.talk()
+    rig.settle(OVERLAY, SEED, EDGE)
+    told = rig.condition(*OVERLAY, "CertificatesReady")
+    assert (told["status"], "Restore the Secret" in told["message"]) == ("False", True)
+    assert status(rig)["instanceID"] == before
+    assert Ref("Secret", "operator", "ca-calls-voice") not in rig.cluster.objects
+    assert len(rig.cluster.names("StatefulSet")) == 7
+
+
 def orphan(rig: Rig, name: str = "edge-1") -> None:
     """Somebody deletes a peer's StatefulSet; its volume claim stays."""
     rig.cluster.drop(Ref("StatefulSet", NAMESPACE, name))
