@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from chordial_operator.names import GROUP
-from chordial_operator.spec.manifest import Manifest
+from chordial_operator.spec.manifest import Manifest, exact_amount
 
 APPLIED_ANNOTATION = f"{GROUP}/applied"
 _MARK_BYTES = 12
 _WHOLE = ("selector", "matchLabels", "nodeSelector", "ingress")
 """What is taken as a whole: a label more in a selector, and it selects something else."""
+
+
+_QUANTITIES = ("requests", "limits")
+"""Maps of quantities: another spelling of one amount is no difference."""
 
 
 def marked(manifest: Manifest) -> Manifest:
@@ -53,4 +57,13 @@ def is_covered(wanted: object, observed: object) -> bool:
 def _is_there(key: str, wanted: object, observed: object) -> bool:
     if key in _WHOLE:
         return (wanted or None) == (observed or None)
+    if key in _QUANTITIES and isinstance(wanted, Mapping) and isinstance(observed, Mapping):
+        return all(_is_amount(value, observed.get(name)) for name, value in wanted.items())
     return is_covered(wanted, observed)
+
+
+def _is_amount(wanted: object, observed: object) -> bool:
+    amount = exact_amount(wanted)
+    if amount is None:
+        return is_covered(wanted, observed)
+    return amount == exact_amount(observed)

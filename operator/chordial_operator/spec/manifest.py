@@ -21,9 +21,13 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_UNIT = {"": Fraction(1), "m": Fraction(1, 1000)}
-_UNIT |= {unit: Fraction(1000**power) for power, unit in enumerate("kMGTP", 1)}
-_UNIT |= {f"{unit}i": Fraction(1024**power) for power, unit in enumerate("KMGTP", 1)}
+_ANY_QUANTITY = re.compile(
+    r"([0-9]+\.?[0-9]*|\.[0-9]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]{1,2}))?"
+)
+_UNIT = {"": Fraction(1)}
+_UNIT |= {unit: Fraction(1, 1000**power) for power, unit in enumerate("mun", 1)}
+_UNIT |= {unit: Fraction(1000**power) for power, unit in enumerate("kMGTPE", 1)}
+_UNIT |= {f"{unit}i": Fraction(1024**power) for power, unit in enumerate("KMGTPE", 1)}
 _LONGEST = 32
 
 
@@ -73,6 +77,20 @@ class Quantity(str):
         found = _QUANTITY.fullmatch(self)
         assert found is not None  # parse() has seen it
         return int(Fraction(found[1]) * _UNIT[found[2] or ""])
+
+
+def exact_amount(value: object) -> Fraction | None:
+    """Return the number that any spelling of a quantity stands for; None for what is none.
+
+    The API server keeps one spelling of many: `0.5` and `500m`, `1024Mi` and `1Gi`, 1 and `1`.
+    """
+    text = str(value) if isinstance(value, int | float) else value
+    if isinstance(value, bool) or not isinstance(text, str) or len(text) > _LONGEST:
+        return None
+    found = _ANY_QUANTITY.fullmatch(text)
+    if found is None:
+        return None
+    return Fraction(found[1]) * Fraction(10) ** int(found[3] or 0) * _UNIT[found[2] or ""]
 
 
 class ObjectMeta(msgspec.Struct, frozen=True):

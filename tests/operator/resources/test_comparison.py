@@ -1,5 +1,7 @@
 """What needs no write because it stands already."""
 
+import pytest
+
 from chordial_operator.resources.comparison import (
     APPLIED_ANNOTATION,
     fingerprint,
@@ -43,3 +45,27 @@ def test_the_mark_tells_of_a_field_that_is_wanted_no_more() -> None:
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "observed", "is_same"),
+    [
+        ("0.5", "500m", True),
+        (0.5, "500m", True),
+        (1, "1", True),
+        ("1024Mi", "1Gi", True),
+        ("1e3", "1k", True),
+        ("1000m", "1", True),
+        ("0.5", "501m", False),
+        ("1G", "1Gi", False),
+        ("1", None, False),
+        ("much", "much", True),
+    ],
+)
+def test_another_spelling_of_an_amount_is_no_difference(
+    wanted: object, observed: object, is_same: bool
+) -> None:
+    """The API server writes an amount in one way, however it came: that asks for no write."""
+    for which in ("requests", "limits"):
+        made = [{"resources": {which: {"cpu": each}}} for each in (wanted, observed)]
+        assert is_covered(made[0], made[1]) is is_same
