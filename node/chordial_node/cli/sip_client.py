@@ -175,6 +175,7 @@ class SipClient:
             raise
         finally:
             del self._waiting[branch]
+            self._hand_on(answers)
 
     async def _cancel(self, invite: Message, answers: "asyncio.Queue[Message]") -> None:
         """Stop the ringing of an INVITE that nobody waits for any more (RFC 3261 §9.1)."""
@@ -245,6 +246,13 @@ class SipClient:
                 self._deliver(message)
         else:
             self._deliver(message)
+
+    def _hand_on(self, answers: "asyncio.Queue[Message]") -> None:
+        """Hand on what came right behind the final response: a second phone's 200."""
+        while not answers.empty():
+            message = answers.get_nowait()
+            if message.cseq.method == b"INVITE" and 200 <= message.status < 300:
+                self._deliver(message)  # as a task: the caller sees the first one before
 
     def _deliver(self, message: Message) -> None:
         if self.on_request is not None:

@@ -76,7 +76,10 @@ class UserAgent:
         self._media = socket.socket(_family(server[0]), socket.SOCK_DGRAM)
         self._answers: dict[bytes, bytes] = {}
         """Responses already sent, by Call-ID, CSeq and method, for retransmitted requests."""
-        self._acks: dict[bytes, bytes] = {}
+        self._calls: dict[bytes, Call] = {}
+        """Calls of ours that were answered, by Call-ID."""
+        self._acks: dict[tuple[bytes, bytes], bytes] = {}
+        """What each phone's 200 was acknowledged with, by Call-ID and To."""
         self.answered_calls = 0
         self.ended_calls = 0
 
@@ -195,9 +198,7 @@ class UserAgent:
 
     async def _on_message(self, message: Message) -> None:
         if not message.is_request:
-            repeated = self._acks.get(message.call_id)
-            if repeated is not None:
-                self._client.send(repeated)
+            await self._on_late_answer(message)
             return
         if message.method == b"ACK":
             return
@@ -207,6 +208,20 @@ class UserAgent:
             self._client.send(known)
             return
         await self._answer(message, place)
+
+    async def _on_late_answer(self, response: Message) -> None:
+        """Acknowledge a repeated 200 again, and end what a second phone took, too (§13.2.2.4)."""
+        call = self._calls.get(response.call_id)
+        if call is None or not 200 <= response.status < 300:
+            return
+        side = response.first(b"to") or b""
+        known = self._acks.get((call.call_id, side))
+        if known is not None:
+            self._client.send(known)
+            return
+        other = msgspec.structs.replace(call)
+        self._confirm(other, response)
+        await self.hang_up(other)
 
     async def _answer(self, request: Message, place: bytes) -> None:
         tag = secrets.token_hex(4).encode()
@@ -243,7 +258,8 @@ class UserAgent:
         call.remote_side = response.first(b"to") or b""
         via = self._client.via(b"z9hG4bK" + secrets.token_hex(8).encode())
         ack = self._in_dialog(call, b"ACK", via, call.cseq, b"")
-        self._acks[call.call_id] = ack
+        self._calls.setdefault(call.call_id, call)
+        self._acks[call.call_id, call.remote_side] = ack
         self._client.send(ack)
 
     def _in_dialog(

@@ -4,6 +4,7 @@ Pure functions of manifests. Every decision and every status looks at these stru
 else, so that two operators with the same view decide alike. No decision belongs here.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -243,6 +244,9 @@ def _leaving_since(annotations: Mapping[str, str], creation: float) -> float | N
         return creation
 
 
+_BACK_OFF = re.compile(r"back-off \S+")
+
+
 def _node_state(pod: PodView | None, states: Mapping[str, NodeView]) -> NodeView:
     if pod is None or not pod.node:
         return NodeView()
@@ -256,8 +260,13 @@ def _waiting(status: Manifest) -> str:
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting")
         if waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
-            return f"{waiting.get('reason', '')}: {waiting.get('message', '')}"
+            return f"{waiting.get('reason', '')}: {_steady(waiting.get('message', ''))}"
     return ""
+
+
+def _steady(message: str) -> str:
+    """Leave out for how long the kubelet backs off: a status must not change with it."""
+    return _BACK_OFF.sub("back-off", message)
 
 
 def _condition(conditions: Sequence[Manifest] | None, kind: str) -> Manifest:

@@ -91,3 +91,45 @@ async def test_where_nobody_listens_is_said_at_once() -> None:
     with pytest.raises(SipError, match=r"no SIP server answers at 127\.0\.0\.1:\d+ \(udp\)"):
         await phone.register()
     await phone.close()
+
+
+class TwoAnswers(asyncio.DatagramProtocol):
+    """A proxy that forked: two phones answer one INVITE."""
+
+    def __init__(self) -> None:
+        self.ended: list[bytes] = []
+        self.second_is_over = asyncio.Event()
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Address) -> None:
+        assert self._transport is not None
+        request = Message.parse(data)
+        if request.method == b"INVITE":
+            for tag in (b"first", b"second"):
+                contact = (b"Contact", b"<sip:bob@127.0.0.1:%d>" % addr[1])
+                self._transport.sendto(respond(request, 200, to_tag=tag, headers=[contact]), addr)
+        elif request.method == b"BYE":
+            self.ended.append(request.first(b"to") or b"")
+            self._transport.sendto(respond(request, 200), addr)
+            self.second_is_over.set()
+
+
+@on_a_loop
+async def test_of_two_phones_that_answer_the_second_is_hung_up() -> None:
+    """RFC 3261 §13.2.2.4: each 2xx is a dialog of its own, to be acknowledged and ended."""
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        TwoAnswers, local_addr=("127.0.0.1", 0)
+    )
+    phone = UserAgent(ALICE, transport.get_extra_info("sockname"))
+    await phone.open()
+    try:
+        call = await phone.call("sip:bob@chordial.test")
+        await asyncio.wait_for(server.second_is_over.wait(), 5)
+        assert call.remote_side.endswith(b"tag=first")
+        assert [side.rpartition(b"=")[2] for side in server.ended] == [b"second"]
+    finally:
+        await phone.close()
+        transport.close()
