@@ -30,6 +30,8 @@ class SipUser(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     meta: ObjectMeta
     overlay_ref: NameRef
     user: str
+    domain: str = ""
+    """Empty: the Overlay's first."""
     display_name: str = ""
     state: Literal["Enabled", "Disabled"] = "Enabled"
     max_contacts: int | None = None

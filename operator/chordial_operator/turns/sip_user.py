@@ -51,8 +51,8 @@ async def sip_user_turn(context: Context, body: Manifest) -> Next:
         await report_user(context, user, body, UserFacts(overlay_problem=problem))
         return SETTLED
     overlay = parse_overlay(found)
-    facts = UserFacts(realm=overlay.realm, secret_name=_secret_of(user).name)
-    older = _older(context, user)
+    facts = UserFacts(realm=_domain_of(user, overlay), secret_name=_secret_of(user).name)
+    older = _older(context, user, overlay)
     if older:
         await report_user(context, user, body, _with(facts, older_user=older))
         return SETTLED
@@ -95,8 +95,12 @@ def _secret_of(user: SipUser) -> SecretKeyRef:
     return user.password_secret or SecretKeyRef(user.generate or "", PASSWORD_KEY)
 
 
-def _older(context: Context, user: SipUser) -> str:
-    """Return the name of an older SipUser with the same user; of two of one second by name."""
+def _domain_of(user: SipUser, overlay: Overlay) -> str:
+    return user.domain or overlay.realm
+
+
+def _older(context: Context, user: SipUser, overlay: Overlay) -> str:
+    """Return the name of an older SipUser with the same address; of two of one second by name."""
     own = (user.meta.creation, user.meta.name)
     for body in context.observed.of("SipUser", user.meta.namespace, user.overlay):
         try:
@@ -104,6 +108,7 @@ def _older(context: Context, user: SipUser) -> str:
         except InvalidSpecError:
             continue
         is_same = other.user.lower() == user.user.lower()
+        is_same = is_same and _domain_of(other, overlay) == _domain_of(user, overlay)
         if is_same and (other.meta.creation, other.meta.name) < own:
             return other.meta.name
     return ""
@@ -136,10 +141,12 @@ async def _password(context: Context, user: SipUser, overlay: Overlay, body: Man
 
 async def _make_secret(context: Context, user: SipUser, overlay: Overlay, name: str) -> Manifest:
     password = base64.b32encode(context.draw(_PASSWORD_BYTES)).decode().lower()
+    domain = _domain_of(user, overlay)
     content = {
         "username": user.user,
         PASSWORD_KEY: password,
-        "address": f"sip:{user.user}@{overlay.realm}",
+        "realm": domain,
+        "address": f"sip:{user.user}@{domain}",
     }
     try:
         return await context.cluster.create(
@@ -166,11 +173,17 @@ async def _send(
     context: Context, user: SipUser, overlay: Overlay, body: Manifest, password: str
 ) -> str:
     """Send the record unless the overlay has acknowledged just this one; return its mark."""
+    domain = _domain_of(user, overlay)
+    if domain not in overlay.domains:
+        raise _RecordProblemError(
+            f"Overlay {user.overlay} does not serve {domain}: add it to its spec.domains, or delete"
+            " this SipUser."
+        )
     identity, secrets = await context.store.open(overlay)
     most = user.max_contacts or overlay.limits.max_contacts_per_user
     credentials = make_credentials(
         user.user,
-        overlay.realm,
+        domain,
         password,
         source=source_of(body),
         state=user.state.lower(),
@@ -183,7 +196,7 @@ async def _send(
     if known == version and user.meta.name not in memory.users_missing:
         return version
     sealed = seal_credentials(secrets.keys, credentials, context.draw(NONCE_LENGTH))
-    await _set_user(context, user, SetUser(user.user, overlay.realm, sealed))
+    await _set_user(context, user, SetUser(user.user, domain, sealed))
     memory.users_missing = tuple(each for each in memory.users_missing if each != user.meta.name)
     return version
 

@@ -41,7 +41,7 @@ async def users_turn(context: Context, key: Key) -> Next:
     users = await _listed(context, key)
     if users is None:
         return Next(after=AGAIN_SECONDS)
-    await _remove_strays(context, key, users, bodies)
+    await _remove_strays(context, key, users, bodies, overlay)
     _note(context, memory, users, bodies)
     memory.users_due, memory.users_compared_at = False, now
     return Next(after=CONTACTS_SECONDS if bodies else COMPARED_SECONDS)
@@ -51,6 +51,13 @@ def source_of(body: Manifest) -> str:
     """Return what a user's record names as its keeper."""
     meta = meta_of(body)
     return f"{meta.namespace}/{meta.name}/{meta.uid}"
+
+
+def _claimed_by(body: Manifest, overlay: Manifest) -> tuple[str, str]:
+    """User and domain of a SipUser, which may be one that cannot be parsed."""
+    spec = body.get("spec") or {}
+    first = str((overlay["spec"].get("domains") or [""])[0])
+    return str(spec.get("user", "")).lower(), str(spec.get("domain") or first)
 
 
 async def _listed(context: Context, key: Key) -> list[UserStatus] | None:
@@ -74,15 +81,20 @@ async def _listed(context: Context, key: Key) -> list[UserStatus] | None:
 
 
 async def _remove_strays(
-    context: Context, key: Key, users: list[UserStatus], bodies: list[Manifest]
+    context: Context,
+    key: Key,
+    users: list[UserStatus],
+    bodies: list[Manifest],
+    overlay: Manifest,
 ) -> None:
     """Remove users whose SipUser is gone; those that the command added have no keeper."""
     kept = {source_of(body): None for body in bodies}
-    claimed = {str((body.get("spec") or {}).get("user", "")).lower(): None for body in bodies}
+    claimed = {_claimed_by(body, overlay): None for body in bodies}
     peers = context.peers(key.namespace, key.name)
     for user in users:
         is_ours = user.source.startswith(f"{key.namespace}/")
-        if not is_ours or user.source in kept or user.user.lower() in claimed:
+        address = (user.user.lower(), user.domain)
+        if not is_ours or user.source in kept or address in claimed:
             continue
         for name in sorted(each for each, report in peers.reports.items() if report.is_ready):
             try:

@@ -267,6 +267,7 @@ BAD: tuple[Refused, ...] = (
         "spec.generate",
         "exclude each other",
     ),
+    Refused("SipUser", {"domain": "Voice.Example"}, "spec.domain", "in lower case"),
     Refused("SipUser", {"state": "Off"}, "spec.state", '"Enabled", "Disabled"'),
     Refused("SipUser", {"maxContacts": 0}, "spec.maxContacts", "greater than or equal to 1"),
 )
@@ -331,5 +332,6 @@ CHANGES: tuple[Refused, ...] = (
         before={"exposure": {"type": "LoadBalancer", "loadBalancerClass": "cloud"}},
     ),
     Refused("SipUser", {"user": "bob"}, "spec.user", "is immutable"),
+    Refused("SipUser", {"domain": "two.example"}, "spec.domain", "is immutable"),
     Refused("SipUser", {"overlayRef": {"name": "other"}}, "spec.overlayRef", "is immutable"),
 )

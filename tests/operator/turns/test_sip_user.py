@@ -103,6 +103,68 @@ def test_a_refusal_is_told() -> None:
     assert "another domain" in rig.condition(*ALICE, "Ready")["message"]
 
 
+SECOND = "second.example.org"
+TWO = ("SipUser", "alice-two")
+
+
+def with_two_domains(*served: str) -> Rig:
+    """Alice twice, in the first domain and in a second one."""
+    rig = Rig(
+        overlay_body(domains=[REALM, *served]),
+        seeds_body(),
+        user_body(),
+        user_body("alice-two", user="alice", domain=SECOND),
+    )
+    rig.settle(OVERLAY, ("BootstrapSet", "seed"), rounds=3)
+    rig.run_pods()
+    return rig
+
+
+def test_one_user_in_two_domains_is_two_users() -> None:
+    rig = with_two_domains(SECOND)
+    rig.settle(ALICE, TWO, rounds=3)
+    assert [question.domain for question in sent(rig)] == [REALM, SECOND]
+    assert opened(rig, sent(rig)[1]).domain == SECOND
+    for who, domain in ((ALICE, REALM), (TWO, SECOND)):
+        assert rig.condition(*who, "Ready")["status"] == "True"
+        assert rig.condition(*who, "Conflict")["status"] == "False"
+        status = rig.cluster.objects[Ref("SipUser", NAMESPACE, who[1])]["status"]
+        assert status["address"] == f"sip:alice@{domain}"
+    secret = rig.cluster.objects[Ref("Secret", NAMESPACE, "alice-two-sip")]
+    told = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    assert (told["realm"], told["address"]) == (SECOND, f"sip:alice@{SECOND}")
+
+
+def test_a_domain_that_is_not_served_is_told() -> None:
+    rig = with_two_domains()
+    rig.turn(*TWO)
+    ready = rig.condition(*TWO, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "NotStored")
+    assert f"does not serve {SECOND}: add it to its spec.domains" in ready["message"]
+    assert sent(rig) == []
+
+
+def test_the_first_domain_by_name_is_the_same_address_as_none() -> None:
+    rig = Rig(overlay_body(), seeds_body(), user_body(), user_body("b", user="Alice", domain=REALM))
+    rig.settle(OVERLAY, ("BootstrapSet", "seed"), rounds=3)
+    rig.run_pods()
+    rig.settle(ALICE, ("SipUser", "b"))
+    assert rig.condition("SipUser", "b", "Conflict")["status"] == "True"
+
+
+def test_a_stray_of_one_domain_is_removed_though_another_has_its_name() -> None:
+    rig = with_two_domains(SECOND, "third.example.org")
+    rig.settle(ALICE, TWO)
+    users = (
+        UserStatus("alice", REALM, True, source(rig), 1, 1),
+        UserStatus("alice", "third.example.org", True, f"{NAMESPACE}/gone/uid-9", 2, 1),
+    )
+    rig.peers.answers[ListUsers] = UsersAnswer(users)
+    rig.turn(*USERS)
+    removed = [question for _, question in rig.peers.asked if isinstance(question, RemoveUser)]
+    assert removed == [RemoveUser("alice", "third.example.org")]
+
+
 def test_a_user_whose_sip_user_is_gone_is_removed() -> None:
     rig = running()
     rig.settle(ALICE)
