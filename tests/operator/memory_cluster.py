@@ -26,6 +26,8 @@ class MemoryCluster:
         self.told: list[tuple[str, Happening]] = []
         self.refuses: dict[str, ClusterError] = {}
         """Errors by what is asked, `verb Kind`."""
+        self.said_of: dict[Ref, list[str]] = {}
+        """What Events complain of, by object."""
         self.evictions_allowed = True
         self.all_nodes: list[Manifest] = []
         self._versions = itertools.count(1)
@@ -119,6 +121,10 @@ class MemoryCluster:
 
     async def nodes(self) -> list[Manifest]:
         return self.all_nodes
+
+    async def complaints(self, ref: Ref, reason: str) -> list[str]:
+        self._note("events", ref)
+        return self.said_of.get(ref, [])
 
     async def tell(self, about: Manifest, happening: Happening) -> None:
         self.told.append((about["metadata"]["name"], happening))

@@ -4,7 +4,7 @@ Pure: time and the random part of a name are arguments. Which changes users see 
 they are made, never here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from chordial_operator.cluster.protocol import Happening
@@ -67,3 +67,17 @@ def event_manifest(
             "uid": metadata["uid"],
         },
     }
+
+
+def notes(events: Sequence[Manifest]) -> list[str]:
+    """Return what Events say, the newest first; old and new fields tell when it last happened."""
+
+    def last(event: Manifest) -> str:
+        series = event.get("series") or {}
+        seen = (series.get("lastObservedTime"), event.get("deprecatedLastTimestamp"))
+        told = (*seen, event.get("eventTime"), event["metadata"].get("creationTimestamp"))
+        # to the second: some of them have fractions and some have none
+        return max(str(each or "")[:19] for each in told)
+
+    found = sorted(events, key=last, reverse=True)
+    return [str(event["note"]) for event in found if event.get("note")]

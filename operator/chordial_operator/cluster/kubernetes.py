@@ -24,7 +24,7 @@ from chordial_operator.cluster.errors import (
     TooManyRequestsError,
     UnreachableError,
 )
-from chordial_operator.cluster.happenings import Posted, event_manifest
+from chordial_operator.cluster.happenings import Posted, event_manifest, notes
 from chordial_operator.cluster.kinds import KINDS, Ref
 from chordial_operator.cluster.protocol import Happening
 from chordial_operator.names import FIELD_MANAGER
@@ -32,6 +32,7 @@ from chordial_operator.spec.manifest import Manifest
 
 REQUEST_SECONDS = 30.0
 MOST_REQUESTS = 24
+MOST_EVENTS = 50
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _ERRORS: dict[int, type[ClusterError]] = {
@@ -162,6 +163,13 @@ class KubernetesCluster:
         said = await self._ask("get", self._path(Ref("Node", "", "")), resource_version="0")
         items: list[Manifest] = said.get("items") or []
         return items
+
+    async def complaints(self, ref: Ref, reason: str) -> list[str]:
+        """Return what Events of a reason say of an object, the newest first."""
+        which = f"regarding.kind={ref.kind},regarding.name={ref.name},reason={reason}"
+        path = self._path(Ref("Event", ref.namespace, ""))
+        said = await self._ask("get", path, field_selector=which, limit=MOST_EVENTS)
+        return notes(said.get("items") or [])
 
     async def tell(self, about: Manifest, happening: Happening) -> None:
         """Post an Event about an object; the same one within ten minutes is not posted again."""

@@ -70,5 +70,8 @@ class Cluster(Protocol):
     async def nodes(self) -> list[Manifest]:
         """Return all Nodes of the cluster."""
 
+    async def complaints(self, ref: Ref, reason: str) -> list[str]:
+        """Return what Events of a reason say of an object, the newest first."""
+
     async def tell(self, about: Manifest, happening: Happening) -> None:
         """Post an Event about an object; the same one within ten minutes is not posted again."""

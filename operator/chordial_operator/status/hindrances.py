@@ -41,9 +41,9 @@ def volumes_pending(claims: Iterable[Manifest], now: float) -> str:
     return ""
 
 
-def pods_refused(peer_set: PeerSet, peers: Sequence[PeerView], now: float, said: str = "") -> str:
-    """Return why pods are not made; `said` is what the API server told the StatefulSet."""
-    podless = [
+def podless(peers: Sequence[PeerView], now: float) -> list[str]:
+    """Return the peers that should have a pod and have had none for too long."""
+    return [
         peer.name
         for peer in peers
         if peer.pod is None
@@ -51,13 +51,18 @@ def pods_refused(peer_set: PeerSet, peers: Sequence[PeerView], now: float, said:
         and now - peer.created_at >= POD_SECONDS
         and (peer.report is None or now - peer.report.at >= REPORT_SECONDS)
     ]
-    if not podless:
+
+
+def pods_refused(peer_set: PeerSet, peers: Sequence[PeerView], now: float, said: str = "") -> str:
+    """Return why pods are not made; `said` is what the API server told the StatefulSet."""
+    without = podless(peers, now)
+    if not without:
         return ""
-    advice = f"`kubectl describe statefulset {podless[0]}` tells why"
+    advice = f"`kubectl describe statefulset {without[0]}` tells why"
     if peer_set.exposure.type == "HostPort":
         advice += "; host ports need a namespace whose Pod Security level is privileged"
     told = f" ({said})" if said else ""
-    return f"No pod is made for {listed(podless)}{told}: {advice}."
+    return f"No pod is made for {listed(without)}{told}: {advice}."
 
 
 def overlay_not_found(overlay: str, namespace: str) -> str:

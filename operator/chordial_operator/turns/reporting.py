@@ -19,6 +19,7 @@ from chordial_operator.status.hindrances import (
     certificates_missing,
     name_taken,
     overlay_not_found,
+    podless,
     pods_refused,
     volumes_pending,
 )
@@ -29,6 +30,8 @@ from chordial_operator.turns.context import Context
 from chordial_operator.turns.scene import Scene, revision
 
 CONTACTS = "contacts"
+FAILED_CREATE = "FailedCreate"
+"""The reason with which a StatefulSet tells that its pod was refused."""
 
 
 async def report_overlay(context: Context, scene: Scene, body: Manifest, step: UpgradeStep) -> None:
@@ -131,7 +134,7 @@ async def _set_facts(context: Context, scene: Scene, peer_set: PeerSet, plan: Sc
         scale_in=plan,
         is_paused=scene.overlay.paused,
         volumes_pending=volumes_pending(claims, scene.now),
-        pods_refused=pods_refused(peer_set, own, scene.now),
+        pods_refused=await _pods_refused(context, scene, peer_set),
         advertised=[Advertised(each, source) for each in found],
         address_problem=(
             address_pending(peer_set, found) if is_address_pending(peer_set, service) else ""
@@ -141,6 +144,20 @@ async def _set_facts(context: Context, scene: Scene, peer_set: PeerSet, plan: Sc
             f"{pod_name(peer.name)}.{peers_name(peer_set.overlay)}.{namespace}.svc" for peer in own
         ],
     )
+
+
+async def _pods_refused(context: Context, scene: Scene, peer_set: PeerSet) -> str:
+    """Tell why pods are not made, in the API server's own words where they can be read."""
+    own = scene.own(peer_set)
+    without = podless(own, scene.now)
+    if not without:
+        return ""
+    ref = Ref("StatefulSet", peer_set.meta.namespace, without[0])
+    try:
+        said = await context.cluster.complaints(ref, FAILED_CREATE)
+    except ClusterError:
+        said = []  # the advice stands without it
+    return pods_refused(peer_set, own, scene.now, said[0] if said else "")
 
 
 async def _secrets(context: Context, peer_set: PeerSet) -> dict[str, bool]:

@@ -359,3 +359,33 @@ def test_deleting_an_overlay_keeps_its_authority_unless_it_said_otherwise(
     assert secret in place.names("secrets")
     place.kubectl("delete", "overlay", "voice")
     until(lambda: secret not in place.names("secrets"))
+
+
+def test_why_pods_are_refused_is_read_from_events(place: Place, operator: OperatorProcess) -> None:
+    place.overlay()
+    place.seeds()
+    until(lambda: "seed-0" in place.names("statefulsets"))
+    peer = place.one("statefulset", "seed-0")
+    said = 'create Pod seed-0-0 in StatefulSet seed-0 failed error: exceeded quota "small"'
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "seed-0.1", "namespace": place.namespace},
+        "involvedObject": {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "name": "seed-0",
+            "namespace": place.namespace,
+            "uid": peer["metadata"]["uid"],
+        },
+        "reason": "FailedCreate",
+        "type": "Warning",
+        "message": said,
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+    place.kubectl("create", "-f", "-", text=json.dumps(event))
+
+    until(
+        lambda: said in place.condition("bootstrapset", "seed", "PodsRefused").get("message", ""),
+        within=60.0,
+    )

@@ -1,6 +1,6 @@
 """Events: what they say, and that the same one is not posted all the time."""
 
-from chordial_operator.cluster.happenings import SAME_SECONDS, Posted, event_manifest
+from chordial_operator.cluster.happenings import SAME_SECONDS, Posted, event_manifest, notes
 from chordial_operator.cluster.protocol import Happening
 
 OVERLAY = {
@@ -47,3 +47,15 @@ def test_an_event_names_its_object_and_the_time() -> None:
 def test_a_long_note_is_cut_to_what_the_api_takes() -> None:
     event = event_manifest(OVERLAY, Happening("A", "x" * 3000), at=0.0, instance="", mark="ab")
     assert len(event["note"]) == 1024
+
+
+def test_the_newest_note_comes_first_whichever_field_tells_its_time() -> None:
+    made = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    events = [
+        {"metadata": made, "note": "first"},
+        {"metadata": made, "note": "third", "eventTime": "2026-01-01T00:00:02.000001Z"},
+        {"metadata": made, "note": "second", "deprecatedLastTimestamp": "2026-01-01T00:00:01Z"},
+        {"metadata": made, "note": "last", "series": {"lastObservedTime": "2026-01-02T00:00:00Z"}},
+        {"metadata": made},
+    ]
+    assert notes(events) == ["last", "third", "second", "first"]

@@ -3,7 +3,7 @@
 import asyncio
 
 from chordial_node.boundary.control import Drain
-from chordial_operator.cluster.errors import ConflictError
+from chordial_operator.cluster.errors import ConflictError, ForbiddenError
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import parse_overlay
@@ -158,3 +158,19 @@ def test_an_unusable_spec_is_said_and_left_alone() -> None:
     told = rig.condition("BootstrapSet", "seed", "Ready")
     assert (told["status"], told["reason"]) == ("False", "InvalidSpec")
     assert "spec.drain.timeout" in told["message"]
+
+
+def test_why_a_pod_is_refused_is_said_in_the_api_servers_words() -> None:
+    rig = running()
+    rig.cluster.drop(Ref("Pod", NAMESPACE, "edge-1-0"))
+    rig.peers.by_name.pop("edge-1")
+    rig.now += 60.0
+    said = 'pods "edge-1-0" is forbidden: exceeded quota: small'
+    rig.cluster.said_of[Ref("StatefulSet", NAMESPACE, "edge-1")] = [said, "an older one"]
+    rig.turn(*EDGE)
+    told = rig.condition(*EDGE, "PodsRefused")
+    assert (told["status"], said in told["message"]) == ("True", True)
+    rig.cluster.refuses["events StatefulSet"] = ForbiddenError("events are not for you")
+    rig.turn(*EDGE)
+    told = rig.condition(*EDGE, "PodsRefused")
+    assert (told["status"], "describe statefulset edge-1" in told["message"]) == ("True", True)
