@@ -99,7 +99,7 @@ def _ready(user: SipUser, facts: UserFacts, taken: str) -> Condition:
     if user.state == "Disabled":
         message = "The overlay has the user, disabled: its phones are refused."
         return Condition("Ready", "True", Reason.DISABLED, message)
-    return Condition("Ready", "True", Reason.STORED, "A quorum of the copies has the user.")
+    return Condition("Ready", "True", Reason.STORED, "The overlay has acknowledged the user.")
 
 
 def _registered(contacts: int | None) -> Condition:
