@@ -118,7 +118,11 @@ class Crowd:
 
     def places(self) -> dict[str, str]:
         """On which node each pod of a peer is."""
-        return {name_of(pod): node_of(pod) for pod in self.installation.pods(PEERS)}
+        return {name_of(pod): node_of(pod) for pod in self.peers()}
+
+    def ready_peers(self) -> dict[str, str]:
+        """On which node each pod of a peer is that is ready."""
+        return {name_of(pod): node_of(pod) for pod in self.peers() if is_ready(pod)}
 
     def all_ready(self, seconds: float = 120.0) -> None:
         """Return when every peer's pod is ready, whether an operator says so or not."""
@@ -276,7 +280,10 @@ def node_of(pod: Json) -> str:
 
 def is_ready(pod: Json) -> bool:
     """Whether a pod is ready and stays."""
-    return not field(pod, "metadata", "deletionTimestamp") and bool(_container(pod).get("ready"))
+    status = pod["status"]
+    assert isinstance(status, dict)
+    said = [each["status"] for each in status.get("conditions", ()) if each["type"] == "Ready"]
+    return said == ["True"] and not field(pod, "metadata", "deletionTimestamp")
 
 
 def _container(pod: Json) -> Json:
