@@ -135,9 +135,7 @@ def read_headers(folder: str) -> tuple[Headers, list[str]]:
             problems.append(f"{file} cannot be read: {error.strerror}")
             continue
         if not _NAME.fullmatch(name) or name.startswith("grpc-") or name.endswith("-bin"):
-            problems.append(
-                f"{file}: no name for a header, or one that gRPC keeps for itself"
-            )
+            problems.append(f"{file}: no name for a header, or one that gRPC keeps for itself")
         elif len(value) > LONGEST_HEADER or not _PRINTABLE.fullmatch(value):
             problems.append(f"{file} must hold at most {LONGEST_HEADER} printable characters")
         else:
