@@ -39,7 +39,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _SHORTEST_EXPIRES = 60
 
 
-class PodListener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PodListener(msgspec.Struct, frozen=True, omit_defaults=True):
     """One SIP listener for phones, the same in every pod of a set."""
 
     name: str
@@ -49,8 +49,12 @@ class PodListener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Folder under `tls/` with `tls.crt` and `tls.key`; empty: one of the overlay's authority."""
 
 
-class PodConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What all peers of one set have in common."""
+class PodConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What all peers of one set have in common.
+
+    Operator and peers differ by a version at times: what an older peer does not know it ignores,
+    and a new field at its default is not told, so that a new operator alone restarts nobody.
+    """
 
     overlay_name: str
     role: Literal["seed", "relay"]

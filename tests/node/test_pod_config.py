@@ -164,8 +164,15 @@ def test_role_and_listeners_fit() -> None:
     assert "a seed serves no phones" in problems(role="seed")
 
 
-def test_an_unknown_field_is_named() -> None:
-    assert "copys" in problems(copys=3)
+def test_what_a_newer_operator_says_is_ignored_where_it_is_not_known() -> None:
+    document = {**json.loads(msgspec.json.encode(RELAY)), "colour": "green"}
+    assert parse_pod(json.dumps(document)) == RELAY
+
+
+def test_what_stands_at_its_default_is_not_told() -> None:
+    told = msgspec.to_builtins(RELAY)
+    assert "log_level" not in told
+    assert msgspec.convert(told, PodConfig) == RELAY
 
 
 def test_a_place_needs_name_and_addresses() -> None:

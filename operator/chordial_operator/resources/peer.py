@@ -70,7 +70,7 @@ def revision_of(
     )
     told = msgspec.to_builtins(config)
     for running in ("advertise", "enrollment"):  # taken up without a restart, or the operator's
-        del told[running]
+        told.pop(running, None)
     said = msgspec.to_builtins(
         {
             "config": told,
