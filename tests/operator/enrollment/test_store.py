@@ -192,9 +192,9 @@ async def test_an_authority_is_deleted_only_when_told() -> None:
 
 
 def lost_overlay(instance: str, **annotations: str) -> Manifest:
-    body = overlay()
+    body: Manifest = dict(overlay())
     body["status"] = {"instanceID": instance}
-    body["metadata"].setdefault("annotations", {}).update(annotations)
+    body["metadata"] = {**body["metadata"], "annotations": annotations}
     return body
 
 

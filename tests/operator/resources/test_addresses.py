@@ -14,7 +14,7 @@ BALANCED: Manifest = {
 
 
 def relays(**spec: object) -> PeerSet:
-    return parse_relay_set(relays_body(**spec))
+    return parse_relay_set(relays_body("edge", **spec))
 
 
 def test_the_specs_own_addresses_win() -> None:
