@@ -13,13 +13,38 @@ import yaml
 
 from chordial_operator import names
 from chordial_operator.enrollment.last_issue import ENROLLED_ANNOTATION
+from chordial_operator.enrollment.metrics import NAME as ENROLLMENT
+from chordial_operator.enrollment.metrics import OUTCOMES, enrollment_lines
 from chordial_operator.enrollment.rotation import ROTATE_CA_ANNOTATION
 from chordial_operator.enrollment.store import START_ANEW_ANNOTATION
+from chordial_operator.probes import STUCK_SECONDS
+from chordial_operator.queue import TURN_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "operator" / "chordial_operator" / "settings.py"
+RUNTIME = ROOT / "operator" / "chordial_operator" / "runtime.py"
 RULES = ROOT / "charts" / "chordial" / "files" / "rbac" / "rules.yaml"
 PAGES = ROOT / "docs" / "reference"
+PROBES = (
+    "## Probes and metrics\n\nPlain HTTP on the probe port, `GET` alone, no user's data:\n\n"
+    "| path | answer |\n|---|---|\n"
+    f"| `/healthz` | 503 when a turn has run or waited for more than {STUCK_SECONDS:.0f} s: one is"
+    f" ended after {TURN_SECONDS:.0f} s, so something is stuck, and the kubelet starts the process"
+    " anew. A blocked event loop answers nothing, which counts as well. |\n"
+    "| `/readyz` | 503 with the reason while this operator signs no certificates. All replicas are"
+    " ready; `leader` tells which one reconciles. |\n"
+    "| `/metrics` | Prometheus text, as follows. |\n\n"
+    "Worth an alert: `queue_oldest_seconds` above 60 for minutes, `turn_errors_total` that grows,"
+    " and a\n`leader` of 0 on all replicas.\n"
+)
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """A number on the operator's metrics page."""
+
+    name: str
+    kind: str
+    told: str
 
 
 class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -274,6 +299,20 @@ def _value(node: ast.expr, constants: dict[str, ast.expr]) -> str:
     return str(ast.literal_eval(node))
 
 
+def operator_metrics() -> list[Metric]:
+    """Return what the operator's metrics page tells, read from where it is made."""
+    tree = ast.parse(RUNTIME.read_text(encoding="utf-8"))
+    rows = [
+        [str(each.value) for each in node.elts[:3] if isinstance(each, ast.Constant)]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Tuple) and len(node.elts) == 4
+    ]
+    found = [Metric(f"chordial_operator_{row[0]}", row[1], row[2]) for row in rows if len(row) == 3]
+    about, kind = (line.split(" ", 3)[3] for line in list(enrollment_lines({}))[:2])
+    outcomes = ", ".join(f"`{each}`" for each in OUTCOMES)
+    return [*found, Metric(ENROLLMENT, kind, f"{about} `outcome` is one of {outcomes}.")]
+
+
 def operator_page() -> str:
     """Return the page of the operator's flags and variables."""
     text = [OPERATOR, "\n| flag | variable | default | what it is |\n|---|---|---|---|\n"]
@@ -281,9 +320,11 @@ def operator_page() -> str:
         variable, default = (f"`{text}`" if text else "" for text in (each.variable, each.default))
         text.append(f"| `{each.flag}` | {variable} | {default} | {each.told} |\n")
     text.append(
-        "\nRoles that fit these settings: [what the operator may do](rbac.md). Its metrics are on"
-        " the probe\nport under `/metrics` and begin with `chordial_operator_`.\n"
+        "\nRoles that fit these settings: [what the operator may do](rbac.md). With the chart any"
+        " variable can\nbe set by its value `operator.extraEnv`.\n"
     )
+    text.append(f"\n{PROBES}\n| metric | type | what it counts |\n|---|---|---|\n")
+    text += [f"| `{each.name}` | {each.kind} | {each.told} |\n" for each in operator_metrics()]
     return "".join(text)
 
 

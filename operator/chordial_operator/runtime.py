@@ -85,6 +85,7 @@ class Operator:
             forget_peers=self._observers.forget,
             clock=time.time,
             draw=os.urandom,
+            tells_registered=settings.tells_registered,
         )
         self._loop = Loop(self._context)
         self._lease = Lease(

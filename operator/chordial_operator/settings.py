@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the probes; empty: all."""
     watch_nodes: bool = True
     """Whether Nodes may be read; without it a peer's failure domain is the name of its Node."""
+    tells_registered: bool = True
+    """Whether the status of a SipUser says if a phone is registered: many phones, many writes."""
     log_level: str = "info"
     kubeconfig: str = ""
     """File; empty: the account of the pod."""
@@ -76,11 +78,14 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
         probe_port=given.probe_port,
         probe_listen=given.probe_listen,
         watch_nodes=not given.no_nodes,
+        tells_registered=given.tell_registered == "true",
         log_level=given.log_level,
         kubeconfig=given.kubeconfig,
         worker_limit=given.workers,
     )
     problems = settings_problems(settings)
+    if given.tell_registered not in ("true", "false"):
+        problems.append(f"--tell-registered must be true or false, not {given.tell_registered!r}")
     if problems:
         raise SettingsError("; ".join(problems))
     return settings
@@ -145,6 +150,10 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--probe-listen", default="", help="address of the probes; empty: all")
     parser.add_argument("--no-nodes", action="store_true", help="do not read Nodes")
+    add(
+        "--tell-registered", "CHORDIAL_TELL_REGISTERED", "true",
+        "whether a SipUser's status says if a phone is registered",
+    )  # fmt: skip
     add("--log-level", "CHORDIAL_LOG_LEVEL", "info", ", ".join(LEVELS))
     add("--kubeconfig", "KUBECONFIG", "", "file; empty: the account of the pod")
     parser.add_argument("--workers", type=int, default=16, help="turns at one time")

@@ -1,8 +1,10 @@
 """Liveness, readiness and metrics of the operator."""
 
 import asyncio
+from random import Random
 
 from chordial_operator.probes import STUCK_SECONDS, Health, ProbeServer
+from chordial_operator.queue import SETTLED, Key, Next, WorkQueue
 
 
 def answer(line: str, oldest: float = 0.0, unready: str = "") -> tuple[int, str]:
@@ -15,6 +17,52 @@ def test_liveness_notices_a_turn_that_waits_for_ever() -> None:
     status, text = answer("GET /healthz HTTP/1.1", oldest=STUCK_SECONDS + 1)
     assert status == 503
     assert "181" in text
+
+
+def test_liveness_notices_a_turn_that_will_not_even_be_cancelled() -> None:
+    """What the queue does with such a turn is to wait: only a new process helps."""
+
+    async def run() -> list[int]:
+        now = 0.0
+        began, may_end = asyncio.Event(), asyncio.Event()
+
+        async def turn(key: Key) -> Next:
+            began.set()
+            while not may_end.is_set():
+                try:
+                    await may_end.wait()
+                except asyncio.CancelledError:
+                    continue
+            return SETTLED
+
+        queue = WorkQueue(turn, Random(1), lambda: now, turn_seconds=0.01)
+        health = Health(lambda: queue.oldest_seconds, lambda: "", list)
+        running = asyncio.create_task(queue.run())
+        queue.wake(Key("Overlay", "calls", "a"))
+        await began.wait()
+        seen = []
+        for now in (STUCK_SECONDS, STUCK_SECONDS + 1.0):  # noqa: B007 - the clock reads it
+            seen.append(ProbeServer(health).answer("GET /healthz HTTP/1.1")[0])
+        may_end.set()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return seen
+
+    assert asyncio.run(run()) == [200, 503]
+
+
+def test_liveness_notices_a_queue_that_takes_nothing_any_more() -> None:
+    now = 0.0
+
+    async def turn(key: Key) -> Next:
+        return SETTLED
+
+    queue = WorkQueue(turn, Random(1), lambda: now)  # nobody runs it
+    queue.wake(Key("Overlay", "calls", "a"))
+    server = ProbeServer(Health(lambda: queue.oldest_seconds, lambda: "", list))
+    assert server.answer("GET /healthz HTTP/1.1")[0] == 200
+    now = STUCK_SECONDS + 1.0
+    assert server.answer("GET /healthz HTTP/1.1")[0] == 503
 
 
 def test_readiness_says_why_not() -> None:

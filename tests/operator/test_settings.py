@@ -30,6 +30,14 @@ def test_a_flag_wins() -> None:
     assert read_settings(["--all-namespaces"], CHART).watch_namespaces == ()
 
 
+def test_registrations_may_be_left_to_metrics() -> None:
+    assert read_settings([], CHART).tells_registered
+    off = {**CHART, "CHORDIAL_TELL_REGISTERED": "false"}
+    assert not read_settings([], off).tells_registered
+    with pytest.raises(SettingsError, match="--tell-registered must be true or false, not 'no'"):
+        read_settings(["--tell-registered=no"], CHART)
+
+
 def test_tells_every_problem_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings(["--log-level", "loud", "--workers", "99"], {})

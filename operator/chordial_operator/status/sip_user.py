@@ -29,6 +29,8 @@ class UserFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Why the overlay has not acknowledged the record."""
     contacts: int | None = None
     """Phones registered, as the overlay said last; None: it was not asked."""
+    tells_registered: bool = True
+    """Whether the status says so; an operator can be told to leave that to metrics."""
 
 
 def user_contacts(
@@ -57,7 +59,7 @@ def user_status(
         "observedSecretVersion": facts.secret_version,
     }
     status |= {name: value for name, value in told.items() if value}
-    if shown is not None:
+    if shown is not None and facts.tells_registered:
         status["contacts"] = shown
     status["conditions"] = set_conditions(
         previous, user_conditions(user, facts, shown), user.meta.generation, now
@@ -69,6 +71,7 @@ def user_conditions(user: SipUser, facts: UserFacts, contacts: int | None) -> li
     """Return all conditions of a SipUser, `Ready` first."""
     secret = facts.secret_name or "the Secret"
     taken = f"SipUser {facts.older_user} is older and has this address too: delete one of them."
+    registered = [_registered(contacts)] if facts.tells_registered else []
     return [
         _ready(user, facts, taken),
         holds(
@@ -77,7 +80,7 @@ def user_conditions(user: SipUser, facts: UserFacts, contacts: int | None) -> li
             (Reason.SECRET_FOUND, f"The password was read from {secret}."),
             (Reason.SECRET_NOT_FOUND, facts.secret_problem),
         ),
-        _registered(contacts),
+        *registered,
         holds(
             "Conflict",
             bool(facts.older_user),

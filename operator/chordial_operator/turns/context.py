@@ -21,6 +21,7 @@ from chordial_operator.resources.comparison import is_covered, marked
 from chordial_operator.resources.objects import Surroundings
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.status.slow_numbers import SlowNumber
+from chordial_operator.turns.pace import Pace
 
 MOST_MEMORIES = 10_000
 
@@ -77,7 +78,9 @@ class OverlayMemory(msgspec.Struct):
     key_numbers: tuple[int, ...] = ()
     """Of the keys under which users were sealed at the last comparison."""
     contacts: dict[str, int] = {}
-    """Of each user at the last comparison, by user."""
+    """Of each SipUser, by its name, as its status may tell it."""
+    contacts_waiting: dict[str, int] = {}
+    """The same at the last comparison, where it is another number: told at a pace (fleet H20)."""
     told_to_leave: dict[str, None] = {}
     """Pods of deleted sets, by uid, whose peers were told."""
     numbers: dict[str, dict[str, SlowNumber]] = {}
@@ -100,6 +103,7 @@ class Context:
         forget_peers: Callable[[str, str], None],
         clock: Callable[[], float],
         draw: Callable[[int], bytes],
+        tells_registered: bool = True,
     ) -> None:
         """Take all that turns work with; `clock` tells wall time."""
         self.cluster = cluster
@@ -112,6 +116,9 @@ class Context:
         self.clock = clock
         self._forget_peers = forget_peers
         self.draw = draw
+        self.tells_registered = tells_registered
+        """Whether statuses of users say if a phone is registered."""
+        self.pace = Pace()
         self.started = clock()
         """When this operator began to listen to the peers: when it began to lead."""
         self._memories: dict[tuple[str, str], OverlayMemory] = {}

@@ -3,6 +3,8 @@
 What a fact means to a user is decided in `status`, never here.
 """
 
+import msgspec
+
 from chordial_operator.cluster.errors import ClusterError, NotFoundError
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.decisions.scale_in import ScaleIn
@@ -104,6 +106,7 @@ async def _report_problem(
 
 async def report_user(context: Context, user: SipUser, body: Manifest, facts: UserFacts) -> None:
     """Tell how a user stands."""
+    facts = msgspec.structs.replace(facts, tells_registered=context.tells_registered)
     memory = context.memory(user.meta.namespace, user.overlay)
     key = f"SipUser/{user.meta.name}"
     previous, now = body.get("status"), context.clock()

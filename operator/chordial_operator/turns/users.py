@@ -23,6 +23,7 @@ USERS = "Users"
 COMPARED_SECONDS = 3600.0
 CONTACTS_SECONDS = 60.0
 AGAIN_SECONDS = 10.0
+PACE_SECONDS = 1.0
 
 
 async def users_turn(context: Context, key: Key) -> Next:
@@ -34,9 +35,12 @@ async def users_turn(context: Context, key: Key) -> Next:
     memory = context.memory(key.namespace, key.name)
     now = context.clock()
     is_due = memory.users_due or now - memory.users_compared_at >= COMPARED_SECONDS
-    if not is_due and not bodies:
+    is_compared = not is_due and now - memory.users_compared_at < CONTACTS_SECONDS
+    if is_compared and _tell_waiting(context, key, memory):
+        return Next(after=PACE_SECONDS)
+    if not is_due and not (bodies and context.tells_registered):
         return Next(after=COMPARED_SECONDS)
-    if not is_due and now - memory.users_compared_at < CONTACTS_SECONDS:
+    if is_compared:
         return Next(after=CONTACTS_SECONDS - (now - memory.users_compared_at))
     users = await _listed(context, key)
     if users is None:
@@ -44,7 +48,20 @@ async def users_turn(context: Context, key: Key) -> Next:
     await _remove_strays(context, key, users, bodies, overlay)
     _note(context, memory, users, bodies)
     memory.users_due, memory.users_compared_at = False, now
-    return Next(after=CONTACTS_SECONDS if bodies else COMPARED_SECONDS)
+    if _tell_waiting(context, key, memory):
+        return Next(after=PACE_SECONDS)
+    is_asked = bodies and context.tells_registered
+    return Next(after=CONTACTS_SECONDS if is_asked else COMPARED_SECONDS)
+
+
+def _tell_waiting(context: Context, key: Key, memory: OverlayMemory) -> bool:
+    """Let as many statuses change as may change now; tell whether others must wait."""
+    waiting = memory.contacts_waiting
+    for _ in range(context.pace.take(len(waiting), context.clock())):
+        name = next(iter(waiting))
+        memory.contacts[name] = waiting.pop(name)
+        context.wake(Key("SipUser", key.namespace, name))
+    return bool(waiting)
 
 
 def source_of(body: Manifest) -> str:
@@ -111,18 +128,21 @@ async def _remove_strays(
 def _note(
     context: Context, memory: OverlayMemory, users: list[UserStatus], bodies: list[Manifest]
 ) -> None:
-    """Remember contacts and what is missing; wake the SipUsers whose status may change."""
+    """Remember contacts and what is missing; wake the SipUsers whose record is."""
     by_source = {user.source: user for user in users if user.source}
-    missing, contacts = [], {}
+    missing, told, waiting = [], {}, {}
     for body in bodies:
         meta = meta_of(body)
         user = by_source.get(source_of(body))
         if user is None:
             missing.append(meta.name)
-        else:
-            contacts[meta.name] = user.contacts
-        is_changed = user is None or memory.contacts.get(meta.name) != user.contacts
-        if is_changed:
             context.wake(Key("SipUser", meta.namespace, meta.name))
-    memory.users_missing, memory.contacts = tuple(missing), contacts
+        elif context.tells_registered:
+            if meta.name in memory.contacts:
+                told[meta.name] = memory.contacts[meta.name]
+            if told.get(meta.name) != user.contacts:
+                waiting[meta.name] = user.contacts
+    memory.users_missing = tuple(missing)
+    first = {name: waiting[name] for name in memory.contacts_waiting if name in waiting}
+    memory.contacts, memory.contacts_waiting = told, {**first, **waiting}
     memory.key_numbers = tuple(sorted({user.key_number for user in users}))

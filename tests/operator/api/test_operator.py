@@ -14,6 +14,7 @@ import pytest
 from chordial_node.pod_config import parse_pod
 from chordial_operator.spec.manifest import Manifest
 from tests.cluster.harness.api_server import ApiServer
+from tests.fleet_pages import operator_metrics
 from tests.operator.api.operator_process import OperatorProcess, until
 from tests.operator.specs import UDP
 
@@ -129,6 +130,12 @@ def test_an_overlay_and_its_seeds_bring_everything(place: Place, operator: Opera
     parse_pod(place.one("configmap", "seed-config")["data"]["peer.json"])
     until(lambda: place.condition("overlay", "voice", "Ready").get("status") == "False")
     assert place.one("bootstrapset", "seed")["status"]["observedGeneration"] == 1
+
+
+def test_every_metric_is_in_the_docs(place: Place, operator: OperatorProcess) -> None:
+    said = until(lambda: operator.get("/metrics"))
+    names = [line.split()[2] for line in said.splitlines() if line.startswith("# TYPE ")]
+    assert names == [each.name for each in operator_metrics()]
 
 
 def test_no_object_gets_a_finalizer(place: Place, operator: OperatorProcess) -> None:

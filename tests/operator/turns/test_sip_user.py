@@ -40,9 +40,9 @@ def opened(rig: Rig, question: SetUser) -> Credentials:
     return open_credentials(secrets.keys, resource, question.sealed)
 
 
-def source(rig: Rig) -> str:
-    uid = rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["metadata"]["uid"]
-    return f"{NAMESPACE}/alice/{uid}"
+def source(rig: Rig, name: str = "alice") -> str:
+    uid = rig.cluster.objects[Ref("SipUser", NAMESPACE, name)]["metadata"]["uid"]
+    return f"{NAMESPACE}/{name}/{uid}"
 
 
 def test_a_password_is_made_once_and_the_record_sent_once() -> None:
@@ -207,3 +207,58 @@ def test_nothing_is_compared_while_some_peer_is_silent() -> None:
     )
     rig.turn(*USERS)
     assert not [question for _, question in rig.peers.asked if isinstance(question, RemoveUser)]
+
+
+def many(rig: Rig, number: int) -> None:
+    """So many users, each with a phone that has just come."""
+    names = [f"user-{each:02}" for each in range(number)]
+    for name in names:
+        rig.cluster.put(user_body(name))
+    found = tuple(UserStatus(name, REALM, True, source(rig, name), 1, 1) for name in names)
+    rig.peers.answers[ListUsers] = UsersAnswer(found)
+
+
+def woken_users(rig: Rig) -> list[str]:
+    found = [key.name for key in rig.woken if key.name.startswith("user-")]
+    rig.woken.clear()
+    return found
+
+
+def test_ten_statuses_a_second_tell_who_is_registered() -> None:
+    """Fleet H20: a mass restart of phones changes many at once."""
+    rig = running()
+    many(rig, 25)
+    told = []
+    for _ in range(4):
+        rig.woken.clear()
+        rig.turn(*USERS)
+        told.append(len(woken_users(rig)))
+        rig.now += 1.0
+    assert told == [10, 10, 5, 0]
+    assert [question for _, question in rig.peers.asked].count(ListUsers()) == 5
+
+
+def test_a_deleted_user_does_not_wait_for_statuses() -> None:
+    rig = running()
+    many(rig, 25)
+    rig.turn(*USERS)
+    rig.loop.deleted(rig.cluster.objects[Ref("SipUser", NAMESPACE, "user-24")])
+    rig.cluster.drop(Ref("SipUser", NAMESPACE, "user-24"))
+    rig.turn(*USERS)
+    removed = [question for _, question in rig.peers.asked if isinstance(question, RemoveUser)]
+    assert removed == [RemoveUser("user-24", REALM)]
+
+
+def test_an_operator_that_leaves_registrations_to_metrics_tells_none() -> None:
+    rig = running()
+    rig.context.tells_registered = False
+    rig.settle(ALICE)
+    rig.peers.answers[ListUsers] = UsersAnswer(
+        (UserStatus("alice", REALM, True, source(rig), 2, 1),)
+    )
+    rig.woken.clear()
+    assert rig.turn(*USERS).after == 3600.0
+    rig.turn(*ALICE)
+    status = rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["status"]
+    assert "contacts" not in status
+    assert "Registered" not in [each["type"] for each in status["conditions"]]
