@@ -169,6 +169,8 @@ class Core:
         self._identity = event
         for node in event.revoked:
             self._peer.links.close(node, "its certificate was revoked")
+        for node in event.rekeyed:
+            self._peer.links.close(node, "its key was superseded")
 
     def _on_clock_stepped(self, event: ClockStepped) -> None:
         self._kernel.set_wall_offset(event.wall_offset)

@@ -52,6 +52,7 @@ from chordial_node.boundary.notices import Ready
 from chordial_node.config import ConfigError, Endpoint, ListenerConfig, NodeConfig
 from chordial_node.core import Core
 from chordial_node.driver import Driver
+from chordial_node.ids import NodeId
 from chordial_node.sip_edge import SipEdge
 from chordial_node.upkeep import follow_certificates, follow_seeds, watch_listeners
 
@@ -88,7 +89,7 @@ class Node:
         self._http = http
         self._identity: PeerIdentity | None = None
         self._taken = IdentityTaken(not_after=0.0, bundle_hash="")
-        self._renewers: list[Callable[[PeerIdentity], None]] = []
+        self._renewers: list[Callable[[PeerIdentity, tuple[NodeId, ...]], None]] = []
         self._upkeep: list[asyncio.Task[Never]] = []
         self._is_ready = False
         self.log = NodeLog(log_stream, config.telemetry.log_level, config.name)
@@ -134,11 +135,12 @@ class Node:
         renewed = read_identity(self.config.identity, self.config.overlay.name, now)
         if present is None or renewed.node != present.node:
             raise ConfigError("the renewed certificate is not this peer's")
+        rekeyed = present.trust.rekeyed(renewed.trust)
         present.trust.take(renewed.trust)
         present.keys.take(renewed.keys)
         for renew in self._renewers:
-            renew(renewed)
-        self._take(renewed)
+            renew(renewed, rekeyed)
+        self._take(renewed, rekeyed)
         self.log.line("info", "certificate renewed", seconds_left=int(renewed.not_after - now))
 
     def terminate(self) -> None:
@@ -224,7 +226,7 @@ class Node:
         await self._start_grpc(identity, links, desk)
         self._closers.append(sip.stop)
         await sip.start(self._listening)
-        self._renewers.append(lambda _: sip.renew())
+        self._renewers.append(lambda _, rekeyed: sip.renew(rekeyed))
         self._driver.begin(Started(self._driver.wall_offset, records))
         self._take(identity)
         self._start_upkeep(sip, probe)
@@ -240,8 +242,8 @@ class Node:
             self.refused,
         )
         self._renewers += (
-            lambda renewed: links.renew(renewed.credentials),
-            lambda _: probe.renew(peer_client(self.config.identity, GRPC_ALPN)),
+            lambda renewed, _: links.renew(renewed.credentials),
+            lambda _, __: probe.renew(peer_client(self.config.identity, GRPC_ALPN)),
         )
         return links
 
@@ -286,7 +288,7 @@ class Node:
     ) -> None:
         control = GrpcControl(identity.trust, desk.ask, self.refused)
         server = GrpcServer(identity.credentials)
-        self._renewers.append(lambda renewed: server.renew(renewed.credentials))
+        self._renewers.append(lambda renewed, _: server.renew(renewed.credentials))
         server.add(links.service())
         server.add(control.service())
 
@@ -329,9 +331,9 @@ class Node:
 
     # while it runs
 
-    def _take(self, identity: PeerIdentity) -> None:
+    def _take(self, identity: PeerIdentity, rekeyed: tuple[NodeId, ...] = ()) -> None:
         end, shown = identity.not_after, identity.bundle_hash
-        self._taken = IdentityTaken(end, shown, identity.revoked)
+        self._taken = IdentityTaken(end, shown, identity.revoked, rekeyed)
         self._tell(self._taken)
 
     def _on_upkeep_ended(self, task: "asyncio.Task[Never]") -> None:

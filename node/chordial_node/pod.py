@@ -92,7 +92,13 @@ class Pod:
         try:
             await self._open_probes()
             held = await self._unless_stopped(self._identity())
-            return 0 if held is None else await self._run_node(self._configured(held), held)
+            while held is not None:
+                ended = await self._run_node(self._configured(held), held)
+                if not (ended.failed and ended.reason.startswith(SUPERSEDED)):
+                    self._http.say_unready(f"stopped: {ended.reason}")
+                    return int(ended.failed)
+                held = await self._unless_stopped(self._begin_anew(ended.reason))
+            return 0
         except (VolumeError, ConfigError) as error:
             raise StartError(f"{self._place.name}: {error}") from error
         finally:
@@ -165,6 +171,7 @@ class Pod:
             token,
             certificate_request(await asyncio.to_thread(self._volume.private_key)),
             self._listener_request(),
+            self._volume.is_superseded,
         )
         names = self._listener_names()
         enrolled = await enroll(self._config.enrollment, root, request, seconds)
@@ -189,13 +196,23 @@ class Pod:
         )
         return (config.domain, *config.domains, *config.advertise) if wants else ()
 
+    async def _begin_anew(self, reason: str) -> Held:
+        """Get a certificate for a new key: another process has taken this identity (fleet 2.2).
+
+        Where that is this peer's own later pod, the operator refuses: of that one pod it knows.
+        """
+        self._http.say_unready(f"superseded: {reason}")
+        self.log.line("error", "superseded: a new key is asked for", told=reason)
+        await asyncio.to_thread(self._volume.supersede)
+        return await self._enroll(f"superseded: {reason}")
+
     def _configured(self, held: Held) -> NodeConfig:
         standing = PodStanding(held.configuration.founders, held.failure_domain)
         return node_config(self._config, self._place, self._paths, standing)
 
     # while there is one
 
-    async def _run_node(self, config: NodeConfig, held: Held) -> int:
+    async def _run_node(self, config: NodeConfig, held: Held) -> Stopped:
         self._http.say_unready(STARTING)
         node = Node(config, self._log_stream, self._http)
         tasks: list[asyncio.Task[Never]] = []
@@ -207,29 +224,20 @@ class Pod:
             loop = asyncio.get_running_loop()
             for work in (self._renew(node, held), self._follow_config(node, held)):
                 tasks.append(loop.create_task(work))
-            ended = await node.wait()
+            return await node.wait()
         finally:
+            self._node = None
             for task in tasks:
                 task.cancel()
             self._http.show(None)
             await node.close()
-        return await self._end(ended)
-
-    async def _end(self, ended: Stopped) -> int:
-        """Say how it ended; a peer whose identity runs elsewhere must not come again and again."""
-        self._http.say_unready(f"stopped: {ended.reason}")
-        if ended.failed and ended.reason.startswith(SUPERSEDED):
-            self._http.say_unready(f"superseded: {ended.reason}")
-            self.log.line("error", "superseded: waiting to be ended", told=ended.reason)
-            await self._stop_asked.wait()
-        return int(ended.failed)
 
     async def _renew(self, node: Node, held: Held) -> Never:
         """Renew at a third of the certificate's life; when bundle or names have changed."""
         part = RENEW_AT * self._random.uniform(0.9, 1.1)
         while True:
             due = held.enrolled_at + part * (held.identity.not_after - held.enrolled_at)
-            await self._until(due, node, held.enrolled_at)
+            await self._until(due, node, held)
             try:
                 held = await self._enroll_once()
                 node.renew()
@@ -259,22 +267,28 @@ class Pod:
             if self._config != before:
                 node.advertise(self._configured(held).sip.listeners)
 
-    async def _until(self, due: float, node: Node, enrolled_at: float) -> None:
+    async def _until(self, due: float, node: Node, held: Held) -> None:
         while (left := due - time.time()) > 0:
             are_names_new = self._listener_names() != self._volume.listener_names
-            if are_names_new or self._is_bundle_new(node, time.time() - enrolled_at):
+            if are_names_new or self._is_bundle_new(node, held):
                 await asyncio.sleep(min(left, self._random.uniform(0.0, SPREAD_SECONDS)))
                 return
             await asyncio.sleep(min(left, LOOK_SECONDS))
 
-    def _is_bundle_new(self, node: Node, age: float) -> bool:
+    def _is_bundle_new(self, node: Node, held: Held) -> bool:
         """Tell whether to enroll for what is mounted, again when an answer was older."""
         bundle = Path(self._paths.bundle)
         wanted = _read_text(bundle / "bundle-hash")
         is_changed = _mark_of(bundle) != self._volume.bundle
         if not wanted:
             return is_changed
-        return wanted != node.bundle_hash and (is_changed or age > AGAIN_SECONDS)
+        is_older = wanted != node.bundle_hash or self._is_sequence_new(bundle, held)
+        return is_older and (is_changed or time.time() - held.enrolled_at > AGAIN_SECONDS)
+
+    def _is_sequence_new(self, bundle: Path, held: Held) -> bool:
+        """Tell whether a later configuration was signed: somebody else may be shut out."""
+        told = _read_text(bundle / "sequence")
+        return told.isdecimal() and int(told) > held.configuration.sequence
 
 
 def _read_config(paths: PodPaths) -> PodConfig:

@@ -23,6 +23,7 @@ from chordial_node.config import (
     ListenerConfig,
     Transport,
 )
+from chordial_node.ids import NodeId
 from chordial_node.security.certificates import Trust
 
 Listening = Callable[[str, Endpoint, Awaitable[int]], Awaitable[None]]
@@ -86,12 +87,15 @@ class SipEdge:
                 followed.stamp = stamp
                 await self._serve_with_new_certificate(number, followed)
 
-    def renew(self) -> None:
-        """Show peers the certificate that lies in the same files now; end who was revoked."""
+    def renew(self, rekeyed: tuple[NodeId, ...]) -> None:
+        """Show peers the certificate that lies in the same files now; end who is believed no more.
+
+        `rekeyed` are peers of which another key counts from now on.
+        """
         for number, listener in enumerate(self._listeners):
             if listener.transport is Transport.PEER:
                 self.streams.renew(number, self._stream_listener(listener))
-        self.streams.end_peers(self._trust.is_revoked)
+        self.streams.end_peers(lambda node: self._trust.is_revoked(node) or node in rekeyed)
 
     async def silent_listener(self) -> str:
         """Return which listener does not answer a phone, or nothing."""

@@ -32,7 +32,7 @@ from chordial_node.security.authority import (
     public_key_of,
     requested_public_key,
 )
-from chordial_node.security.certificates import Role
+from chordial_node.security.certificates import Role, key_hash_of
 from chordial_node.security.configuration import Configuration, sign_configuration
 from chordial_node.security.signatures import Ed25519Signatures
 from chordial_node.wire.enrollment_codec import (
@@ -104,6 +104,14 @@ class Operator:
             present, sequence=present.sequence + 1, revoked=(*present.revoked, node.hex())
         )
 
+    def _take_key(self, node: NodeId, public_key: bytes) -> None:
+        """Let one key alone count for a peer."""
+        present = self.configuration
+        keys = {**present.keys, node.hex(): key_hash_of(public_key)}
+        self.configuration = msgspec.structs.replace(
+            present, sequence=present.sequence + 1, keys=keys
+        )
+
     def client(self, pod: "Pod") -> PeerClient:
         """A client of a pod's control service that believes the present authority alone."""
         key = make_private_key()
@@ -121,6 +129,8 @@ class Operator:
         if self.refuses:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, self.refuses)
         node = NodeId(bytes.fromhex(request.token))
+        if request.is_superseded:
+            self._take_key(node, requested_public_key(request.request))
         listener = b""
         if request.listener_request:
             listener = self.authority.issue_listener(

@@ -171,7 +171,7 @@ def _is_alone(operator: Operator, pod: Pod, other: Pod) -> bool:
     return not any(each.is_linked for each in answer.members if each.node_id == other.node)
 
 
-def test_of_two_lives_of_one_identity_the_earlier_ends_and_does_not_come_again(
+def test_a_stolen_identity_is_shut_out_and_its_peer_begins_anew_with_another_key(
     tmp_path: Path,
 ) -> None:
     with pods(tmp_path, 3) as (operator, made):
@@ -181,17 +181,37 @@ def test_of_two_lives_of_one_identity_the_earlier_ends_and_does_not_come_again(
         for pod in made:
             wait_for(pod.is_ready, limit=60.0)
         wait_for(lambda: _uptime(operator, made[2]) > 12.0)  # beyond the grace of a start
+        operator.refuses = "not yet"
         stolen = made[2].copy(tmp_path / "stolen", 9)
+        Path(stolen.paths.token).unlink()
         stolen.start()
         try:
-            wait_for(lambda: made[2].get("/readyz")[1].startswith("superseded: "), limit=60.0)
+            wait_for(lambda: "not yet" in made[2].get("/readyz")[1], limit=60.0)
             assert made[2].get("/readyz")[0] == 503
             assert made[2].get("/healthz")[0] == 200
             assert made[2].is_running()
             wait_for(stolen.is_ready, limit=60.0)
+
+            operator.refuses = ""
+            wait_for(lambda: operator.configuration.keys, limit=60.0)
+            for pod in made:
+                pod.mount(operator)
+            wait_for(lambda: all(pod.is_ready() for pod in made), limit=60.0)
+            wait_for(lambda: _is_linked(operator, made[0], made[2]))
+            wait_for(lambda: "is superseded" in made[0].told() + made[1].told(), limit=60.0)
+            made[2].end()
+            wait_for(lambda: not _is_linked(operator, made[0], made[2]))
+            made[2].start()
+            wait_for(made[2].is_ready, limit=60.0)
+            wait_for(lambda: _is_linked(operator, made[0], made[2]))
+            assert "identity found on the volume" in made[2].told()
         finally:
             stolen.end()
-        assert made[2].end() == 1
+        assert made[2].end() == 0
+
+
+def _is_linked(operator: Operator, pod: Pod, other: Pod) -> bool:
+    return not _is_alone(operator, pod, other)
 
 
 def _uptime(operator: Operator, pod: Pod) -> float:

@@ -30,7 +30,6 @@ from chordial_node.security.certificates import (
     Refusal,
     TlsCredentials,
     Trust,
-    peer_host,
 )
 from chordial_node.wire.link_pb2 import Frame
 
@@ -210,7 +209,7 @@ class GrpcLinks:
                 reason = "this peer itself answers there, or another process with its identity"
                 return LinkFailed(effect.link, LinkFailure.IDENTITY, reason)
         assert not isinstance(node, LinkFailed)
-        options = (*_OPTIONS, ("grpc.ssl_target_name_override", peer_host(node)))
+        options = (*_OPTIONS, ("grpc.ssl_target_name_override", self._trust.host_of(node)))
         channel = grpc.aio.secure_channel(_target(effect.address), self._credentials, options)
         try:
             open_stream = channel.stream_stream(

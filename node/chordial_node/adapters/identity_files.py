@@ -52,8 +52,8 @@ def read_identity(identity: IdentityConfig, overlay_name: str, now: float) -> Pe
         signed = _read("identity.configuration", identity.configuration, problems)
     if problems:
         raise ConfigError("; ".join(problems))
-    revoked = _revoked(identity.configuration, overlay_name, signed) if signed else ()
-    trust = _trust(identity.trusted, overlay_name, trusted, revoked)
+    revoked, keys = _shut_out(identity.configuration, overlay_name, signed)
+    trust = _trust(identity.trusted, overlay_name, trusted, revoked, keys)
     try:
         shown = trust.identity_of(certificate, now, (Role.PEER,))
     except IdentityError as error:
@@ -95,17 +95,29 @@ def _read(field: str, path: str, problems: list[str]) -> bytes:
         return b""
 
 
-def _revoked(path: str, overlay_name: str, signed: bytes) -> tuple[NodeId, ...]:
+def _shut_out(
+    path: str, overlay_name: str, signed: bytes
+) -> tuple[tuple[NodeId, ...], dict[NodeId, str]]:
+    """Return who was revoked, and whose other keys count no more."""
+    if not signed:
+        return (), {}
     verifier = Ed25519Signatures(bytes(SEED_LENGTH))
     try:
-        return open_configuration(verifier, signed, overlay_name).revoked_ids
+        configuration = open_configuration(verifier, signed, overlay_name)
+        return configuration.revoked_ids, configuration.keys_by_id
     except ConfigurationError as error:
         raise ConfigError(f"identity.configuration {path}: {error}") from error
 
 
-def _trust(path: str, overlay_name: str, bundle: bytes, revoked: tuple[NodeId, ...]) -> Trust:
+def _trust(
+    path: str,
+    overlay_name: str,
+    bundle: bytes,
+    revoked: tuple[NodeId, ...],
+    keys: dict[NodeId, str],
+) -> Trust:
     try:
-        return Trust(overlay_name, bundle, revoked)
+        return Trust(overlay_name, bundle, revoked, keys)
     except ValueError as error:
         raise ConfigError(f"identity.trusted {path}: {error}") from error
 

@@ -1,7 +1,8 @@
 """Who a peer in a pod is, kept on its volume: key, certificate, authorities, configuration.
 
 Each file is written whole and fsynced, the certificate last: a pod that returns with its volume
-needs nobody (fleet H7). What is of another overlay, founding or Node-ID is refused with a clear
+needs nobody (fleet H7). A peer whose identity runs elsewhere has `next.key` there, until there is a
+certificate for it. What is of another overlay, founding or Node-ID is refused with a clear
 error and never deleted or overwritten. What a newer configuration must prove is checked here,
 before it is kept.
 """
@@ -21,6 +22,9 @@ from chordial_node.security.configuration import (
     open_configuration,
 )
 from chordial_node.security.signatures import SEED_LENGTH, Ed25519Signatures
+
+NEXT_KEY = "next.key"
+"""Of a peer whose key another process has as well."""
 
 
 class VolumeError(Exception):
@@ -88,9 +92,21 @@ class IdentityVolume:
         about = self._about()
         return about.listener_names if about is not None else ()
 
+    @property
+    def is_superseded(self) -> bool:
+        """Whether another process has taken this identity, and there is no new certificate yet."""
+        return self._read(NEXT_KEY) is not None
+
+    def supersede(self) -> None:
+        """Give up the key that another process has as well; the next certificate is for a new one.
+
+        That stands on the volume first: a pod that is made again must not show the old one.
+        """
+        self._key(NEXT_KEY)
+
     def private_key(self) -> bytes:
         """Return this peer's key, made once; VolumeError when the volume cannot be used."""
-        return self._key("private.key")
+        return self._key(NEXT_KEY if self.is_superseded else "private.key")
 
     def listener_key(self) -> bytes:
         """Return the key of TLS listeners that have no certificate of a Secret."""
@@ -102,6 +118,8 @@ class IdentityVolume:
         NotEnrolledError says why there is none yet, or none any more; VolumeError refuses what
         belongs to somebody else.
         """
+        if self.is_superseded:
+            raise NotEnrolledError("a later life took the identity that the volume holds")
         certificate = self._read("certificate.pem")
         about = self._about()
         if certificate is None or about is None:
@@ -137,9 +155,10 @@ class IdentityVolume:
         }
         if enrolled.listener_certificate:
             files["listener.pem"] = enrolled.listener_certificate
-        files["certificate.pem"] = enrolled.certificate
         for name, data in files.items():
             self._write(name, data)
+        self._take_next_key()
+        self._write("certificate.pem", enrolled.certificate)
         return Held(shown, configuration, now, enrolled.failure_domain, node_name)
 
     # checks
@@ -224,6 +243,18 @@ class IdentityVolume:
             return None if text is None else msgspec.json.decode(text, type=_About)
         except msgspec.MsgspecError:
             return None
+
+    def _take_next_key(self) -> None:
+        """Let the new key be the key; the old certificate goes first, for it is of the old one."""
+        key = self._read(NEXT_KEY)
+        if key is None:
+            return
+        try:
+            (self._folder / "certificate.pem").unlink(missing_ok=True)
+            self._write("private.key", key)
+            (self._folder / NEXT_KEY).unlink()
+        except OSError as error:
+            raise VolumeError(f"{self._folder} cannot be written: {error.strerror}") from error
 
     def _key(self, name: str) -> bytes:
         found = self._read(name)

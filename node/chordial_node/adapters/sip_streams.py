@@ -91,11 +91,11 @@ class SipStreams:
         """Use other contexts on connections from now on."""
         self._listeners[number] = listener
 
-    def end_peers(self, is_revoked: Callable[[NodeId], bool]) -> None:
-        """End the connections of peers that are trusted no more."""
+    def end_peers(self, is_ended: Callable[[NodeId], bool]) -> None:
+        """End the connections of peers that are trusted no more, or must prove their key anew."""
         for connection in list(self._flows.values()):
-            if connection.node is not None and is_revoked(connection.node):
-                self.lose(connection, "its certificate was revoked")
+            if connection.node is not None and is_ended(connection.node):
+                self.lose(connection, "its certificate counts no more")
 
     # effects
 

@@ -17,6 +17,8 @@ class EnrollmentRequest(msgspec.Struct, frozen=True):
     """PKCS #10, PEM: proves possession of the key."""
     listener_request: bytes = b""
     """The same of another key, for the certificate that TLS listeners show to phones."""
+    is_superseded: bool = False
+    """Another process shows this peer's certificate: the key is a new one, the old shall end."""
 
     def __repr__(self) -> str:
         return f"EnrollmentRequest({self.overlay_name!r})"  # a token never gets into a log

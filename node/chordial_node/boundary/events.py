@@ -52,6 +52,8 @@ class IdentityTaken(Event, frozen=True):
     bundle_hash: str
     revoked: tuple[NodeId, ...] = ()
     """Peers whose certificates count no more: no link to them may stay."""
+    rekeyed: tuple[NodeId, ...] = ()
+    """Peers of which another key counts now: who is at the other end must prove it anew."""
 
 
 class SeedsFound(Event, frozen=True):

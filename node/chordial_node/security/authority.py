@@ -25,7 +25,9 @@ from chordial_node.security.certificates import (
     Role,
     Trust,
     identity_uri,
+    key_hash_of,
     peer_host,
+    peer_host_of_key,
     read_certificate,
 )
 
@@ -184,7 +186,8 @@ class Authority:
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)]
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if node is not None:
-            names += [x509.DNSName(peer_host(node)), x509.DNSName(ANY_PEER_HOST)]
+            of_key = peer_host_of_key(node, key_hash_of(public_key))
+            names += [x509.DNSName(each) for each in (peer_host(node), ANY_PEER_HOST, of_key)]
             usages += [ExtendedKeyUsageOID.SERVER_AUTH]
         return self._sign(public_key, name, names, usages, term)
 

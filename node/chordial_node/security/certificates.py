@@ -8,13 +8,16 @@ stands in the subject alternative names of a certificate:
 * DNS `NODEID.peer.invalid` (peers): what a dialer of gRPC compares, because its client looks at
   names alone; it is the host of a Via between peers too.
 * DNS `peer.invalid` (peers): what a dialer compares that does not yet know whom it will meet.
+* DNS `KEY.NODEID.peer.invalid` (peers): what a dialer compares when only one key counts for this
+  Node-ID; KEY are the first 32 digits of the SHA-256 of the public key.
 
 Here certificates are only read and judged, at a time that the caller tells. No file, socket or
 TLS context belongs here, and nothing that signs.
 """
 
+import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -31,6 +34,7 @@ ANY_PEER_HOST = "peer.invalid"
 MOST_AUTHORITIES = 2
 """The old and the new one while they are exchanged."""
 
+_KEY_DIGITS = 32
 _OVERLAY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _UNREADABLE = (
@@ -63,6 +67,7 @@ class Refusal(StrEnum):
     WRONG_ROLE = "wrong_role"
     REVOKED = "revoked"
     OTHER_NODE = "other_node"
+    OTHER_KEY = "other_key"
 
 
 class IdentityError(ValueError):
@@ -109,6 +114,16 @@ def peer_host(node: NodeId) -> str:
     return f"{node.hex()}.{ANY_PEER_HOST}"
 
 
+def key_hash_of(public_key: bytes) -> str:
+    """Return the hash (SHA-256, hexadecimal) that stands for a public key (DER)."""
+    return hashlib.sha256(public_key).hexdigest()
+
+
+def peer_host_of_key(node: NodeId, key_hash: str) -> str:
+    """Return the DNS name of a peer with this key alone."""
+    return f"{key_hash[:_KEY_DIGITS]}.{peer_host(node)}"
+
+
 def identity_uri(overlay_name: str, role: Role, name: str, node: NodeId | None) -> str:
     """Return the URI of an identity; ValueError says what in it cannot stand in a URI."""
     if not _OVERLAY_NAME.fullmatch(overlay_name):
@@ -140,12 +155,21 @@ def claims_of(certificate: bytes) -> Identity:
 
 
 class Trust:
-    """Whom to believe: the authorities of one overlay and the peers that were revoked."""
+    """Whom to believe: the authorities of one overlay, but for revoked peers and keys."""
 
-    __slots__ = ("_authorities", "_revoked", "overlay_name")
+    __slots__ = ("_authorities", "_keys", "_revoked", "overlay_name")
 
-    def __init__(self, overlay_name: str, bundle: bytes, revoked: Iterable[NodeId] = ()) -> None:
-        """Trust the one or two authorities of a PEM bundle; ValueError says what is wrong."""
+    def __init__(
+        self,
+        overlay_name: str,
+        bundle: bytes,
+        revoked: Iterable[NodeId] = (),
+        keys: Mapping[NodeId, str] | None = None,
+    ) -> None:
+        """Trust the one or two authorities of a PEM bundle; ValueError says what is wrong.
+
+        For a Node-ID in `keys` only certificates with the key of this hash count.
+        """
         authorities = x509.load_pem_x509_certificates(bundle)
         if len(authorities) > MOST_AUTHORITIES:
             raise ValueError(
@@ -160,11 +184,24 @@ class Trust:
         self.overlay_name = overlay_name
         self._authorities = tuple(authorities)
         self._revoked = frozenset(revoked)
+        self._keys = dict(keys or {})
 
     def take(self, renewed: "Trust") -> None:
         """Believe what another one does, from now on and wherever this one is looked at."""
         self._authorities = renewed._authorities
         self._revoked = renewed._revoked
+        self._keys = renewed._keys
+
+    def rekeyed(self, renewed: "Trust") -> tuple[NodeId, ...]:
+        """Return the peers for which another one believes another key than this one does."""
+        return tuple(
+            node for node, key_hash in renewed._keys.items() if self._keys.get(node) != key_hash
+        )
+
+    def host_of(self, node: NodeId) -> str:
+        """Return the DNS name that a dialer compares: of the one key that counts, if it is told."""
+        key_hash = self._keys.get(node)
+        return peer_host(node) if key_hash is None else peer_host_of_key(node, key_hash)
 
     def identity_of(
         self, certificate: bytes, now: float, roles: Collection[Role] = tuple(Role)
@@ -189,6 +226,13 @@ class Trust:
         if identity.node_id in self._revoked:
             raise IdentityError(
                 Refusal.REVOKED, f"Node-ID {identity.name} ({identity.uri}) is revoked"
+            )
+        wanted = self._keys.get(identity.node_id) if identity.node_id is not None else None
+        if wanted is not None and wanted != key_hash_of(identity.public_key):
+            raise IdentityError(
+                Refusal.OTHER_KEY,
+                f"Node-ID {identity.name} ({identity.uri}) has another key by now:"
+                " this one is superseded",
             )
         return identity
 

@@ -1,4 +1,4 @@
-"""The overlay's configuration, signed: founders and revoked peers (RFC 6940 §11.1, narrowed).
+"""The overlay's configuration, signed: founders, revoked peers and keys (RFC 6940 §11.1, narrowed).
 
 Peers keep it on disk and believe a newer one only from the signer that the first one named. Who
 sends it is not looked at: the signature counts. No file or socket belongs here.
@@ -28,6 +28,14 @@ class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     """Public key (Ed25519, hexadecimal) of who signed this and may sign the next one."""
     revoked: tuple[str, ...] = ()
     """Node-IDs, hexadecimal, whose certificates count no more (`bad-node`)."""
+
+    keys: dict[str, str] = {}
+    """By Node-ID, hexadecimal: SHA-256 of the one public key that counts, others are superseded."""
+
+    @property
+    def keys_by_id(self) -> dict[NodeId, str]:
+        """The one key of each peer whose other keys were superseded."""
+        return {node_id(text): key_hash for text, key_hash in self.keys.items()}
 
     @property
     def revoked_ids(self) -> tuple[NodeId, ...]:
@@ -61,7 +69,8 @@ def open_configuration(
         configuration = msgspec.json.decode(held.document, type=Configuration)
         signature = bytes.fromhex(held.signature)
         public_key = bytes.fromhex(configuration.signer)
-        named = [node_id(text) for text in (*configuration.founders, *configuration.revoked)]
+        texts = (*configuration.founders, *configuration.revoked, *configuration.keys)
+        named = [node_id(text) for text in texts]
     except ValueError as error:  # msgspec's errors are
         raise ConfigurationError(f"this is no signed configuration: {error}") from error
     if configuration.overlay_name != overlay_name:

@@ -18,6 +18,7 @@ def encode_request(request: EnrollmentRequest) -> bytes:
         token=request.token,
         request=request.request,
         listener_request=request.listener_request,
+        superseded=request.is_superseded,
     )
     return message.SerializeToString()
 
@@ -29,7 +30,11 @@ def decode_request(data: bytes) -> EnrollmentRequest:
     except DecodeError as error:
         raise CodecError(f"this is no enrollment request: {error}") from error
     return EnrollmentRequest(
-        message.overlay_name, message.token, message.request, message.listener_request
+        message.overlay_name,
+        message.token,
+        message.request,
+        message.listener_request,
+        message.superseded,
     )
 
 

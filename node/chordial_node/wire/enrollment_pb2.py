@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#chordial_node/wire/enrollment.proto\x12\x16\x63hordial.enrollment.v1\"_\n\rEnrollRequest\x12\x14\n\x0coverlay_name\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x18\n\x10listener_request\x18\x04 \x01(\x0c\"\x97\x01\n\x0c\x45nrollAnswer\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0f\n\x07trusted\x18\x02 \x01(\x0c\x12\x14\n\x0coverlay_keys\x18\x03 \x01(\x0c\x12\x16\n\x0e\x66\x61ilure_domain\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\x0c\x12\x1c\n\x14listener_certificate\x18\x06 \x01(\x0c\x32\x63\n\nEnrollment\x12U\n\x06\x45nroll\x12%.chordial.enrollment.v1.EnrollRequest\x1a$.chordial.enrollment.v1.EnrollAnswerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#chordial_node/wire/enrollment.proto\x12\x16\x63hordial.enrollment.v1\"s\n\rEnrollRequest\x12\x14\n\x0coverlay_name\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\x12\x18\n\x10listener_request\x18\x04 \x01(\x0c\x12\x12\n\nsuperseded\x18\x05 \x01(\x08\"\x97\x01\n\x0c\x45nrollAnswer\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x0f\n\x07trusted\x18\x02 \x01(\x0c\x12\x14\n\x0coverlay_keys\x18\x03 \x01(\x0c\x12\x16\n\x0e\x66\x61ilure_domain\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\x0c\x12\x1c\n\x14listener_certificate\x18\x06 \x01(\x0c\x32\x63\n\nEnrollment\x12U\n\x06\x45nroll\x12%.chordial.enrollment.v1.EnrollRequest\x1a$.chordial.enrollment.v1.EnrollAnswerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chordial_node.wire.enrollme
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ENROLLREQUEST']._serialized_start=63
-  _globals['_ENROLLREQUEST']._serialized_end=158
-  _globals['_ENROLLANSWER']._serialized_start=161
-  _globals['_ENROLLANSWER']._serialized_end=312
-  _globals['_ENROLLMENT']._serialized_start=314
-  _globals['_ENROLLMENT']._serialized_end=413
+  _globals['_ENROLLREQUEST']._serialized_end=178
+  _globals['_ENROLLANSWER']._serialized_start=181
+  _globals['_ENROLLANSWER']._serialized_end=332
+  _globals['_ENROLLMENT']._serialized_start=334
+  _globals['_ENROLLMENT']._serialized_end=433
 # @@protoc_insertion_point(module_scope)

@@ -5,16 +5,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class EnrollRequest(_message.Message):
-    __slots__ = ("overlay_name", "token", "request", "listener_request")
+    __slots__ = ("overlay_name", "token", "request", "listener_request", "superseded")
     OVERLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     LISTENER_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     overlay_name: str
     token: str
     request: bytes
     listener_request: bytes
-    def __init__(self, overlay_name: _Optional[str] = ..., token: _Optional[str] = ..., request: _Optional[bytes] = ..., listener_request: _Optional[bytes] = ...) -> None: ...
+    superseded: bool
+    def __init__(self, overlay_name: _Optional[str] = ..., token: _Optional[str] = ..., request: _Optional[bytes] = ..., listener_request: _Optional[bytes] = ..., superseded: _Optional[bool] = ...) -> None: ...
 
 class EnrollAnswer(_message.Message):
     __slots__ = ("certificate", "trusted", "overlay_keys", "failure_domain", "configuration", "listener_certificate")

@@ -53,6 +53,16 @@ class CaPair(msgspec.Struct, frozen=True):
         return "CaPair()"  # a key never gets into a log
 
 
+class PeerKey(msgspec.Struct, frozen=True):
+    """The one key that counts for a peer, while a certificate for another one has not ended."""
+
+    node: NodeId
+    key_hash: str
+    """SHA-256 of the public key (SubjectPublicKeyInfo, DER), hexadecimal."""
+    until: int
+    """When the last of the superseded certificates ends, in seconds since 1970."""
+
+
 class AuthorityRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that is kept of one overlay's authority."""
 
@@ -64,6 +74,8 @@ class AuthorityRecord(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int = 1
     """Of the signed configuration."""
     revoked: tuple[NodeId, ...] = ()
+    peer_keys: tuple[PeerKey, ...] = ()
+    """Of peers that had another key before."""
     current: CaPair
     """Signs."""
     next: CaPair | None = None
@@ -113,6 +125,8 @@ class OverlayIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """0: not founded yet."""
     sequence: int
     revoked: tuple[NodeId, ...]
+    peer_keys: dict[NodeId, str]
+    """Hash of the one key that counts, of peers that had another one before."""
     key_numbers: tuple[int, ...]
     """The numbers of the overlay's SIP keys, the present one first."""
     configuration: bytes
@@ -197,6 +211,7 @@ def open_authority(record: AuthorityRecord) -> tuple[OverlayIdentity, OverlaySec
         founded_at=record.founded_at,
         sequence=record.sequence,
         revoked=record.revoked,
+        peer_keys={each.node: each.key_hash for each in record.peer_keys},
         key_numbers=keys.numbers,
         configuration=sign_configuration(signatures, _configuration(record, signatures)),
     )
@@ -217,4 +232,5 @@ def _configuration(record: AuthorityRecord, signatures: Ed25519Signatures) -> Co
         founders=tuple(node.hex() for node in record.founders),
         signer=signatures.public_key.hex(),
         revoked=tuple(node.hex() for node in record.revoked),
+        keys={each.node.hex(): each.key_hash for each in record.peer_keys},
     )

@@ -22,6 +22,7 @@ from chordial_operator.enrollment.authority import (
     AuthorityError,
     AuthorityRecord,
     CaPair,
+    PeerKey,
     keys_document,
 )
 from chordial_operator.names import (
@@ -52,6 +53,12 @@ class SecretBody(msgspec.Struct, frozen=True):
         return "SecretBody()"
 
 
+class _PeerKey(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    node: str
+    key_hash: str
+    until: int
+
+
 class _State(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """`overlay.json`: what is no secret."""
 
@@ -64,6 +71,7 @@ class _State(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=
     revoked: tuple[str, ...] = ()
     wants_key: bool = False
     rotation: str = ""
+    peer_keys: tuple[_PeerKey, ...] = ()
 
 
 class _Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +155,9 @@ def read_authority(secret: Mapping[str, object], overlay_name: str) -> Authority
         founded_at=state.founded_at,
         sequence=state.sequence,
         revoked=_node_ids(state.revoked),
+        peer_keys=tuple(
+            PeerKey(node_id(each.node), each.key_hash, each.until) for each in state.peer_keys
+        ),
         current=current,
         next=following,
         old=old,
@@ -210,6 +221,9 @@ def _files(record: AuthorityRecord) -> dict[str, bytes]:
         revoked=tuple(node.hex() for node in record.revoked),
         wants_key=record.wants_key,
         rotation=record.rotation,
+        peer_keys=tuple(
+            _PeerKey(each.node.hex(), each.key_hash, each.until) for each in record.peer_keys
+        ),
     )
     files = {
         "overlay.json": msgspec.json.encode(state),
@@ -232,6 +246,7 @@ def _read_state(
         state = msgspec.json.decode(files["overlay.json"], type=_State)
         founders = _node_ids(state.founders)
         _node_ids(state.revoked)
+        _node_ids(tuple(each.node for each in state.peer_keys))
     except KeyError:
         problems.append("overlay.json is missing")
         return None

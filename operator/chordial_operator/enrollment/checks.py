@@ -15,6 +15,7 @@ from chordial_node.ids import NodeId, node_id
 from chordial_operator.enrollment.authority import overlay_name_of
 from chordial_operator.enrollment.last_issue import (
     ENROLLED_ANNOTATION,
+    LastIssue,
     Step,
     judge,
     read_last_issue,
@@ -102,6 +103,8 @@ class Wish(msgspec.Struct, frozen=True):
     overlay_name: str
     public_key: bytes
     """SubjectPublicKeyInfo, DER; its possession is proven."""
+    is_superseded: bool = False
+    """Another process shows the certificate that the pod had, so its key is a new one."""
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +120,10 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     step: Step
     superseded: str
     """The serial number of the certificate that counts no more, hexadecimal, or empty."""
+    superseded_until: int
+    """When that one would have ended, in seconds since 1970; 0: there is none."""
+    is_stolen: bool
+    """Whether somebody else has the key of that one."""
     advertised: tuple[str, ...]
     """What phones dial, as the set says."""
     resource_version: str
@@ -173,7 +180,7 @@ def admit(evidence: Evidence, wish: Wish, now: float) -> Admission:
     stateful_set = _stateful_set(pod, evidence.stateful_set)
     peer_set = _peer_set(stateful_set, evidence.peer_set)
     overlay = _overlay(claims, peer_set, evidence.overlay, wish)
-    step, superseded = _judge_key(pod, stateful_set, wish.public_key, now)
+    step, superseded = _judge_key(pod, stateful_set, wish, now)
     return Admission(
         namespace=claims.namespace,
         overlay=overlay,
@@ -182,7 +189,9 @@ def admit(evidence: Evidence, wish: Wish, now: float) -> Admission:
         pod_uid=pod.metadata.uid,
         node_name=pod.spec.node_name,
         step=step,
-        superseded=superseded,
+        superseded=superseded.serial if superseded is not None else "",
+        superseded_until=superseded.not_after if superseded is not None else 0,
+        is_stolen=superseded is not None and wish.is_superseded,
         advertised=peer_set.spec.advertise.addresses,
         resource_version=stateful_set.metadata.resource_version,
     )
@@ -286,10 +295,11 @@ def _overlay(claims: Claims, peer_set: PeerSetObject, body: Body, wish: Wish) ->
 
 
 def _judge_key(
-    pod: Pod, stateful_set: StatefulSet, public_key: bytes, now: float
-) -> tuple[Step, str]:
+    pod: Pod, stateful_set: StatefulSet, wish: Wish, now: float
+) -> tuple[Step, LastIssue | None]:
+    """Return what the certificate would be, and what was issued for a key that is superseded."""
     last = read_last_issue(stateful_set.metadata.annotations.get(ENROLLED_ANNOTATION, ""))
-    step = judge(last, public_key, pod.metadata.uid, now)
+    step = judge(last, wish.public_key, pod.metadata.uid, now, is_superseded=wish.is_superseded)
     peer = stateful_set.metadata.name
     if step is not Step.RENEWAL and pod.metadata.deletion_timestamp is not None:
         raise EnrollmentRefusedError(
@@ -301,7 +311,7 @@ def _judge_key(
             f"this pod of {peer} has a certificate for another key already:"
             " delete the pod if its volume was lost",
         )
-    return step, last.serial if last is not None and step is Step.REPLACEMENT else ""
+    return step, last if step is Step.REPLACEMENT else None
 
 
 def _node_id(stateful_set: StatefulSet) -> NodeId:

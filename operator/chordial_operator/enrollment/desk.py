@@ -15,11 +15,11 @@ import msgspec
 
 from chordial_node.boundary.enrollment import Enrolled, EnrollmentRequest
 from chordial_node.security.authority import Term, requested_public_key
-from chordial_node.security.certificates import IdentityError
+from chordial_node.security.certificates import IdentityError, key_hash_of
 from chordial_operator.cluster.errors import ConflictError, ForbiddenError, NotFoundError
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.enrollment.api import EnrollmentCluster
-from chordial_operator.enrollment.authority import Draw, draw_serial
+from chordial_operator.enrollment.authority import Draw, OverlayIdentity, PeerKey, draw_serial
 from chordial_operator.enrollment.checks import (
     SET_KINDS,
     Admission,
@@ -37,9 +37,9 @@ from chordial_operator.enrollment.issuing import Issued, issue_listener, issue_p
 from chordial_operator.enrollment.last_issue import (
     ENROLLED_ANNOTATION,
     LastIssue,
-    key_hash_of,
 )
 from chordial_operator.enrollment.limits import CallerLimits, Rate, TokenBucket
+from chordial_operator.enrollment.rotation import rekeyed
 from chordial_operator.enrollment.store import AuthorityStore
 from chordial_operator.enrollment.tokens import TokenReviewer
 from chordial_operator.spec.manifest import Manifest
@@ -104,7 +104,7 @@ class EnrollmentDesk:
         )  # fmt: skip
         if admission.superseded:
             log.warning(
-                "the certificate %s of %s/%s is superseded: its pod is gone",
+                "the certificate %s of %s/%s is superseded: another key counts from now on",
                 admission.superseded, admission.namespace, admission.peer,
             )  # fmt: skip
         return enrolled
@@ -116,7 +116,7 @@ class EnrollmentDesk:
         token = await self._reviewer.review(request.token)
         if not self._pods.take(claims_of(token).pod_uid):
             raise EnrollmentRefusedError(Reason.BUSY, "this pod asks too often: wait some seconds")
-        wish = Wish(request.overlay_name, keys.peer)
+        wish = Wish(request.overlay_name, keys.peer, request.is_superseded)
         for _ in range(MOST_TRIES):
             evidence = await self._evidence(token)
             admission = admit(evidence, wish, self._clock())
@@ -168,6 +168,7 @@ class EnrollmentDesk:
                 secrets, keys.listener, overlay.domains, admission.advertised,
                 term=self._term(overlay),
             )  # fmt: skip
+        identity = await self._supersede(overlay, admission, identity, keys.peer)
         if not await self._write_down(admission, keys.peer, issued):
             return None
         return Enrolled(
@@ -178,6 +179,28 @@ class EnrollmentDesk:
             configuration=identity.configuration,
             listener_certificate=listener,
         )
+
+    async def _supersede(
+        self,
+        overlay: Overlay,
+        admission: Admission,
+        identity: OverlayIdentity,
+        public_key: bytes,
+    ) -> OverlayIdentity:
+        """Let the key that a peer has now alone count, if somebody else has the one before.
+
+        That of a pod that is gone needs no word to all peers: whoever shows it will be noticed.
+        """
+        key_hash = key_hash_of(public_key)
+        told = identity.peer_keys.get(admission.node_id)
+        if not admission.is_stolen and told in (None, key_hash):
+            return identity
+        key = PeerKey(admission.node_id, key_hash, admission.superseded_until)
+        now, is_stolen = self._clock(), admission.is_stolen
+        changed, _ = await self._store.change(
+            overlay, lambda record: rekeyed(record, key, now, is_stolen=is_stolen)
+        )
+        return changed
 
     async def _write_down(self, admission: Admission, public_key: bytes, issued: Issued) -> bool:
         last = LastIssue(

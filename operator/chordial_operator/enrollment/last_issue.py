@@ -3,13 +3,15 @@
 An operator keeps nothing in memory. Whoever issues writes the annotation first, with a precondition
 on the resource version that it judged, so that two replicas never give one Node-ID to two keys.
 The rule (fleet 2.2): the same key is renewed; another key is taken only by another pod, when the
-pod of the first one is gone, and then supersedes its certificate.
+pod of the first one is gone, or by the pod itself when it says that somebody else has its key. Then
+it supersedes the certificate of the first one.
 """
 
-import hashlib
 from enum import StrEnum
 
 import msgspec
+
+from chordial_node.security.certificates import key_hash_of
 
 ENROLLED_ANNOTATION = "chordial.dev/enrolled"
 
@@ -20,7 +22,7 @@ class Step(StrEnum):
     FIRST = "first"
     RENEWAL = "renewal"
     REPLACEMENT = "replacement"
-    """Of a key that went with its pod: the old certificate is superseded."""
+    """Of a key that went with its pod or was stolen: the old certificate is superseded."""
     REFUSED = "refused"
     """The pod of the other key is this one."""
 
@@ -49,15 +51,16 @@ def read_last_issue(text: str) -> LastIssue | None:
     return LastIssue(parts[0], parts[1], parts[2], int(parts[3]))
 
 
-def key_hash_of(public_key: bytes) -> str:
-    """Return the hash that stands for a public key (DER)."""
-    return hashlib.sha256(public_key).hexdigest()
+def judge(
+    last: LastIssue | None, public_key: bytes, pod_uid: str, now: float, *, is_superseded: bool
+) -> Step:
+    """Return what a certificate for this key, asked for by this pod, would be.
 
-
-def judge(last: LastIssue | None, public_key: bytes, pod_uid: str, now: float) -> Step:
-    """Return what a certificate for this key, asked for by this pod, would be."""
+    `is_superseded`: the pod says that another process shows the certificate it had.
+    """
     if last is not None and last.key_hash == key_hash_of(public_key):
         return Step.RENEWAL
     if last is None or last.not_after <= now:
         return Step.FIRST
-    return Step.REFUSED if last.pod_uid == pod_uid else Step.REPLACEMENT
+    is_refused = last.pod_uid == pod_uid and not is_superseded
+    return Step.REFUSED if is_refused else Step.REPLACEMENT

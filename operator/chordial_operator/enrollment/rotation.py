@@ -24,6 +24,7 @@ from chordial_operator.enrollment.authority import (
     AuthorityRecord,
     CaPair,
     Draw,
+    PeerKey,
     make_ca,
 )
 
@@ -31,6 +32,8 @@ ROTATE_CA_ANNOTATION = "chordial.dev/rotate-ca"
 AGE_OF_ROTATION = 0.8
 """The part of its life after which an authority of our own making is exchanged."""
 MOST_REVOKED = 1_000
+MOST_PEER_KEYS = 2_000
+"""Those that end first give way."""
 
 
 class PeerBundle(msgspec.Struct, frozen=True):
@@ -121,6 +124,29 @@ def revoked(record: AuthorityRecord, node: NodeId) -> AuthorityRecord:
         )
     return msgspec.structs.replace(
         record, revoked=(*record.revoked, node), sequence=record.sequence + 1, wants_key=True
+    )
+
+
+def rekeyed(
+    record: AuthorityRecord, key: PeerKey, now: float, *, is_stolen: bool
+) -> AuthorityRecord:
+    """Return the record in which one key of a peer counts, and none that it had before.
+
+    Who stole that one has the overlay's SIP keys as well: a new one will follow. Keys whose
+    predecessors' certificates have ended by themselves need not be told any more.
+    """
+    present = next((each for each in record.peer_keys if each.node == key.node), None)
+    if present is not None and present.key_hash == key.key_hash:
+        return record
+    until = max(key.until, present.until if present is not None else 0)
+    others = [each for each in record.peer_keys if each.until > now and each.node != key.node]
+    others.sort(key=lambda each: each.until)
+    kept = (*others[-(MOST_PEER_KEYS - 1) :], PeerKey(key.node, key.key_hash, until))
+    return msgspec.structs.replace(
+        record,
+        peer_keys=kept,
+        sequence=record.sequence + 1,
+        wants_key=record.wants_key or is_stolen,
     )
 
 

@@ -13,6 +13,7 @@ from chordial_operator.names import (
     PEER_SIP_PORT,
     PROBE_PORT,
     ROOTS_KEY,
+    SEQUENCE_KEY,
     account_name,
     budget_name,
     bundle_name,
@@ -35,6 +36,8 @@ class Bundle(msgspec.Struct, frozen=True):
     instance_id: str
     bundle_hash: str
     """Of the authorities and key numbers: another one tells peers to enroll again."""
+    sequence: int
+    """Of the signed configuration: so does a later one."""
 
 
 class PhonePort(msgspec.Struct, frozen=True, order=True):
@@ -76,6 +79,7 @@ def bundle_map(overlay: Overlay, bundle: Bundle) -> Manifest:
             ENROLLMENT_ROOT_KEY: bundle.enrollment_root,
             INSTANCE_ID_KEY: bundle.instance_id,
             BUNDLE_HASH_KEY: bundle.bundle_hash,
+            SEQUENCE_KEY: str(bundle.sequence),
         },
     }
 

@@ -24,6 +24,7 @@ from chordial_operator.resources.peer_set import phone_ports
 from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.overlay import parse_overlay
 from chordial_operator.turns.context import Context
+from chordial_operator.turns.departure import tell_setless
 from chordial_operator.turns.reporting import report_overlay, report_without_authority
 from chordial_operator.turns.restart import restart_next
 from chordial_operator.turns.scene import Scene, look
@@ -51,6 +52,7 @@ async def overlay_turn(context: Context, body: Manifest) -> Next:
             await context.apply(_desired(context, scene))
             await _remove_unwanted(context, scene)
             await _apply_admin(context, scene)
+            await tell_setless(context, *_key(scene))
             await _reclaim_volumes(context, scene)
         step, again = await restart_next(context, scene, body)
         await report_overlay(context, scene, body, step)
@@ -101,6 +103,7 @@ def _desired(context: Context, scene: Scene) -> list[Manifest]:
         enrollment_root=context.enrollment_root().decode(),
         instance_id=scene.identity.instance_id,
         bundle_hash=scene.identity.bundle_hash,
+        sequence=scene.identity.sequence,
     )
     namespace, name = _key(scene)
     seen = context.observed.one("PodDisruptionBudget", namespace, budget_name(name)) or {}

@@ -24,7 +24,7 @@ from chordial_node.boundary.events import (
 )
 from chordial_node.config import Endpoint
 from chordial_node.ids import WILDCARD, NodeId
-from chordial_node.security.certificates import Trust
+from chordial_node.security.certificates import Trust, claims_of, key_hash_of
 from tests.node.adapters.overlay_rig import (
     NODES,
     OVERLAY,
@@ -105,6 +105,31 @@ async def test_a_seed_of_unknown_identity_is_learnt(issuer: Issuer) -> None:
     a, b = LinkedPeer(A, issuer.peer(A)), LinkedPeer(B, issuer.peer(B))
     async with running(a, b):
         assert await a.dial(WILDCARD, b.port) == LinkOpened(2, B, ("127.0.0.1", b.port))
+
+
+@on_a_loop
+async def test_a_key_that_was_superseded_is_refused_at_both_ends(issuer: Issuer) -> None:
+    bundle, keys = issuer.authority.certificate, {A: "0a" * 32}
+    a = LinkedPeer(A, issuer.peer(A))
+    b = LinkedPeer(B, issuer.peer(B), Trust(OVERLAY, bundle, keys=keys))
+    async with running(a, b):
+        refused, not_dialed = await a.dial(B, b.port), await b.dial(A, a.port)
+    assert isinstance(refused, LinkFailed)
+    assert "refuses this one" in refused.reason
+    assert [kind for kind, _ in b.refusals] == ["other_key"]
+    assert isinstance(not_dialed, LinkFailed)
+    assert not_dialed.failure is LinkFailure.IDENTITY
+    assert "superseded" in not_dialed.reason
+
+
+@on_a_loop
+async def test_the_one_key_that_counts_is_dialed_by_its_name(issuer: Issuer) -> None:
+    own = issuer.peer(B)
+    keys = {B: key_hash_of(claims_of(own.credentials.certificate).public_key)}
+    a = LinkedPeer(A, issuer.peer(A), Trust(OVERLAY, issuer.authority.certificate, keys=keys))
+    b = LinkedPeer(B, own)
+    async with running(a, b):
+        assert isinstance(await a.dial(B, b.port), LinkOpened)
 
 
 @pytest.mark.parametrize("dialer_closes", [True, False])

@@ -166,7 +166,28 @@ def test_a_configuration_follows_only_by_its_signer_and_never_back(
     assert volume.load(time.time()).configuration.sequence == 3
 
 
+def test_a_superseded_identity_counts_no_more_and_its_key_is_kept_until_there_is_another(
+    tmp_path: Path, operator: Operator
+) -> None:
+    volume = volume_at(tmp_path)
+    first = volume.private_key()
+    volume.keep(operator.answer(volume), "host", "", time.time())
+    volume.supersede()
+    again = volume_at(tmp_path)
+    assert again.is_superseded
+    assert again.private_key() not in (first, b"")
+    assert (tmp_path / "identity" / "private.key").read_bytes() == first
+    with pytest.raises(NotEnrolledError, match="a later life took"):
+        again.load(time.time())
+
+    second = again.private_key()
+    kept = again.keep(operator.answer(again), "host", "", time.time())
+    assert not again.is_superseded
+    assert volume_at(tmp_path).private_key() == second
+    assert volume_at(tmp_path).load(time.time()).identity == kept.identity
+
+
 def test_a_volume_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "identity").write_text("a file where the folder should be")
-    with pytest.raises(VolumeError, match=r"identity/private\.key cannot be"):
+    with pytest.raises(VolumeError, match=r"identity/\S+\.key cannot be"):
         volume_at(tmp_path).private_key()

@@ -18,6 +18,7 @@ from chordial_node.security.certificates import (
     Trust,
     claims_of,
     identity_uri,
+    key_hash_of,
     peer_host,
 )
 from tests.node.security.issued import (
@@ -113,6 +114,29 @@ def test_a_revoked_peer_is_refused_and_the_others_are_not() -> None:
     assert refusal(trust, PEER_PEM) is Refusal.REVOKED
     assert trust.is_revoked(ALICE_NODE)
     assert trust.peer_of(peer_certificate(AUTHORITY, BOB_NODE), NOW) == BOB_NODE
+
+
+def test_where_one_key_counts_another_is_superseded_and_its_host_is_not_dialed() -> None:
+    stolen, own = make_private_key(), make_private_key()
+    old, new = (peer_certificate(AUTHORITY, private_key=each) for each in (stolen, own))
+    key_hash = key_hash_of(public_key_of(own))
+    trust = trust_in(AUTHORITY)
+    assert trust.host_of(ALICE_NODE) == peer_host(ALICE_NODE)
+    later = Trust(OVERLAY, AUTHORITY.certificate, keys={ALICE_NODE: key_hash})
+    assert trust.rekeyed(later) == (ALICE_NODE,)
+    trust.take(later)
+    assert trust.rekeyed(later) == ()
+    assert refusal(trust, old) is Refusal.OTHER_KEY
+    assert trust.peer_of(new, NOW) == ALICE_NODE
+    assert trust.peer_of(peer_certificate(AUTHORITY, BOB_NODE), NOW) == BOB_NODE
+    names = [hosts_of(each) for each in (old, new)]
+    assert [trust.host_of(ALICE_NODE) in each for each in names] == [False, True]
+
+
+def hosts_of(certificate: bytes) -> list[str]:
+    names = x509.load_pem_x509_certificate(certificate).extensions
+    found = names.get_extension_for_class(x509.SubjectAlternativeName).value
+    return found.get_values_for_type(x509.DNSName)
 
 
 def test_somebody_elses_node_id_is_refused() -> None:

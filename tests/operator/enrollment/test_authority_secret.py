@@ -8,7 +8,7 @@ import pytest
 
 from chordial_node.security.authority import Authority, Term, make_private_key, public_key_of
 from chordial_node.security.certificates import Role
-from chordial_operator.enrollment.authority import AuthorityError, AuthorityRecord
+from chordial_operator.enrollment.authority import AuthorityError, AuthorityRecord, PeerKey
 from chordial_operator.enrollment.authority_secret import (
     authority_secret,
     encode_data,
@@ -40,7 +40,8 @@ def read(files: Mapping[str, bytes]) -> AuthorityRecord:
             made(), old=OTHER.current.certificate, keys=(OTHER.keys[0], made().keys[0])[:1]
         ),
         msgspec.structs.replace(
-            made(), founded_at=NOW, sequence=7, revoked=OTHER.founders[:1]
+            made(), founded_at=NOW, sequence=7, revoked=OTHER.founders[:1],
+            peer_keys=(PeerKey(OTHER.founders[1], "0a" * 32, int(NOW)),),
         ),
     ],
 )  # fmt: skip

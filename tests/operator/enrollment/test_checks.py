@@ -3,6 +3,7 @@
 import pytest
 
 from chordial_node.ids import node_id
+from chordial_node.security.certificates import key_hash_of
 from chordial_operator.enrollment.checks import (
     MAY_CHANGE,
     Admission,
@@ -13,12 +14,7 @@ from chordial_operator.enrollment.checks import (
     admit,
     failure_domain,
 )
-from chordial_operator.enrollment.last_issue import (
-    ENROLLED_ANNOTATION,
-    LastIssue,
-    Step,
-    key_hash_of,
-)
+from chordial_operator.enrollment.last_issue import ENROLLED_ANNOTATION, LastIssue, Step
 from tests.operator.enrollment.objects_made import (
     NODE_ID,
     PEER,
@@ -212,9 +208,21 @@ def test_an_admission_tells_who_it_is_for() -> None:
         node_name="worker-1",
         step=Step.FIRST,
         superseded="",
+        superseded_until=0,
+        is_stolen=False,
         advertised=("sip.example.org", "192.0.2.7"),
         resource_version="8",
     )
+
+
+def test_a_pod_whose_key_somebody_else_has_gets_another_one() -> None:
+    wish = Wish(WISH.overlay_name, WISH.public_key, is_superseded=True)
+    admission = admit(evidence(stateful_set=issued(OTHER_KEY)), wish, NOW)
+    assert (admission.step, admission.is_stolen) == (Step.REPLACEMENT, True)
+    assert admission.superseded == "ab12"
+    for proof in (evidence(pod=TERMINATING, stateful_set=issued(OTHER_KEY)), evidence(pod=None)):
+        with pytest.raises(EnrollmentRefusedError):
+            admit(proof, wish, NOW)
 
 
 def test_only_what_may_be_otherwise_in_a_moment_is_worth_another_try() -> None:

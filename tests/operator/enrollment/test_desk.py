@@ -10,7 +10,7 @@ from cryptography import x509
 from chordial_node.boundary.enrollment import Enrolled
 from chordial_node.ids import node_id
 from chordial_node.security.authority import certificate_request, public_key_of
-from chordial_node.security.certificates import Role, Trust, claims_of
+from chordial_node.security.certificates import Role, Trust, claims_of, key_hash_of
 from chordial_node.security.configuration import open_configuration
 from chordial_node.security.signatures import Ed25519Signatures
 from chordial_operator.cluster.errors import ForbiddenError
@@ -133,6 +133,19 @@ async def test_a_second_key_is_refused_while_the_pod_of_the_first_lives() -> Non
     before = told(api)
     assert (await refused_at(desk, new_key())).reason is Reason.KEY_TAKEN
     assert told(api) == before
+
+
+@on_a_loop
+async def test_a_pod_whose_identity_was_stolen_gets_another_key_which_alone_counts() -> None:
+    api, stolen, own = living_peer(), new_key(), new_key()
+    await desk_at(api).enroll(request_of(stolen), SOURCE)
+    enrolled = await desk_at(api).enroll(request_of(own, is_superseded=True), SOURCE)
+    said = open_configuration(Ed25519Signatures(bytes(32)), enrolled.configuration, "phones.voice")
+    assert said.keys_by_id == {node_id(NODE_ID): key_hash_of(public_key_of(own))}
+    assert said.sequence == 2
+    again = await desk_at(api).enroll(request_of(own), SOURCE)
+    assert again.configuration == enrolled.configuration
+    assert (await refused_at(desk_at(api), stolen)).reason is Reason.KEY_TAKEN
 
 
 @on_a_loop

@@ -3,12 +3,15 @@
 import msgspec
 import pytest
 
+from chordial_node.ids import NodeId
 from chordial_operator.enrollment.authority import (
     AuthorityPhase,
     AuthorityRecord,
+    PeerKey,
     open_authority,
 )
 from chordial_operator.enrollment.rotation import (
+    MOST_PEER_KEYS,
     MOST_REVOKED,
     PeerBundle,
     RotationWishes,
@@ -16,6 +19,7 @@ from chordial_operator.enrollment.rotation import (
     founded_again,
     hash_of,
     next_record,
+    rekeyed,
     revoked,
     waiting_for,
 )
@@ -133,6 +137,30 @@ def test_an_overlay_is_founded_once_and_again_only_under_another_instance_id() -
     assert len(again.instance_id) == len(record.instance_id)
     assert (again.founded_at, again.sequence) == (0, 2)
     assert again.founders == record.founders
+
+
+def test_one_key_counts_until_the_certificates_of_the_others_have_ended() -> None:
+    one, other = made().founders[:2]
+    first = rekeyed(made(), PeerKey(one, "aa", int(NOW) + 10), NOW, is_stolen=True)
+    assert first.wants_key
+    assert (first.sequence, first.peer_keys) == (2, (PeerKey(one, "aa", int(NOW) + 10),))
+    assert rekeyed(first, PeerKey(one, "aa", int(NOW) + 20), NOW, is_stolen=False) is first
+    second = rekeyed(first, PeerKey(one, "bb", 0), NOW, is_stolen=False)
+    assert second.peer_keys == (PeerKey(one, "bb", int(NOW) + 10),)
+    both = rekeyed(second, PeerKey(other, "cc", int(NOW) + 20), NOW, is_stolen=False)
+    assert [each.key_hash for each in both.peer_keys] == ["bb", "cc"]
+    later = rekeyed(both, PeerKey(other, "dd", int(NOW) + 30), NOW + 15, is_stolen=False)
+    assert [each.key_hash for each in later.peer_keys] == ["dd"]
+
+
+def test_the_keys_that_count_alone_are_bounded() -> None:
+    ids = [NodeId(number.to_bytes(16)) for number in range(MOST_PEER_KEYS)]
+    full = msgspec.structs.replace(
+        made(), peer_keys=tuple(PeerKey(each, "aa", int(NOW) + 9) for each in ids)
+    )
+    more = rekeyed(full, PeerKey(made().founders[0], "bb", int(NOW) + 9), NOW, is_stolen=False)
+    assert len(more.peer_keys) == MOST_PEER_KEYS
+    assert more.peer_keys[-1].key_hash == "bb"
 
 
 def test_the_list_of_revoked_peers_is_bounded() -> None:

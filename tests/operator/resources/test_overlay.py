@@ -5,7 +5,7 @@ from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import parse_overlay
 from tests.operator.specs import SURROUNDINGS, overlay_body
 
-BUNDLE = Bundle("roots\n", "root\n", "abcd", "0f")
+BUNDLE = Bundle("roots\n", "root\n", "abcd", "0f", 7)
 LABELS = {
     "app.kubernetes.io/name": "chordial",
     "app.kubernetes.io/component": "overlay",
@@ -48,6 +48,7 @@ def test_what_peers_believe_is_applied_first() -> None:
             "enrollment.pem": "root\n",
             "instance-id": "abcd",
             "bundle-hash": "0f",
+            "sequence": "7",
         },
     }
 
