@@ -28,7 +28,7 @@ from chordial_operator.names import (
 from chordial_operator.queue import GONE, Key, Next
 from chordial_operator.resources.comparison import marked
 from chordial_operator.resources.overlay import disruption_budget
-from chordial_operator.spec.manifest import Manifest, meta_of
+from chordial_operator.spec.manifest import Manifest, ObjectMeta, meta_of
 from chordial_operator.spec.peer_set import PeerSet
 from chordial_operator.turns.context import Context, NotReadyYetError, Peers, log
 from chordial_operator.turns.restart import peer_manifest
@@ -37,6 +37,7 @@ from chordial_operator.turns.scene import Scene, revision
 ASKED_SECONDS = 3.0
 """How long the operator waits for a peer to begin its drain; its end is seen, not waited for."""
 WAITS_SECONDS = 5.0
+MOST_TOLD = 2_000
 
 
 async def finish_leaving(
@@ -75,19 +76,48 @@ async def set_gone(context: Context, key: Key, overlay: str) -> Next:
         for meta in map(meta_of, context.observed.of("Pod", key.namespace, overlay))
         if meta.labels.get(SET_LABEL) == key.name and meta.labels.get(ROLE_LABEL) == role
     ]
-    memory = context.memory(key.namespace, overlay)
-    peers = context.peers(key.namespace, overlay)
-    told = [
-        meta.labels.get(PEER_LABEL, "") for meta in pods if meta.uid not in memory.told_to_leave
-    ]
-    memory.told_to_leave.update(dict.fromkeys(meta.uid for meta in pods))
-    async with asyncio.TaskGroup() as group:
-        for name in told:
-            group.create_task(_tell_to_leave(peers, name))
+    await _tell_all(context, key.namespace, overlay, pods)
     if pods:
         return Next(after=WAITS_SECONDS)
     context.wake(Key("Overlay", key.namespace, overlay))
     return GONE
+
+
+async def tell_setless(context: Context, namespace: str, overlay: str) -> None:
+    """Tell those to leave whose set was deleted while no operator looked, and that run yet (H19a).
+
+    A set may also be deleted without its peers (`--cascade=orphan`): those stand, and are left.
+    """
+    pods = [
+        meta
+        for meta in map(meta_of, context.observed.of("Pod", namespace, overlay))
+        if _has_no_set(context, meta) and _is_ending(context, meta)
+    ]
+    await _tell_all(context, namespace, overlay, pods)
+
+
+def _has_no_set(context: Context, pod: ObjectMeta) -> bool:
+    kind = "BootstrapSet" if pod.labels.get(ROLE_LABEL) == SEED else "RelaySet"
+    name = pod.labels.get(SET_LABEL, "")
+    return bool(name) and context.observed.one(kind, pod.namespace, name) is None
+
+
+def _is_ending(context: Context, pod: ObjectMeta) -> bool:
+    peer = context.observed.one("StatefulSet", pod.namespace, pod.labels.get(PEER_LABEL, ""))
+    return pod.deletion or peer is None or meta_of(peer).deletion
+
+
+async def _tell_all(context: Context, namespace: str, overlay: str, pods: list[ObjectMeta]) -> None:
+    """Tell all of them at once, each once: then none hands over to another that leaves."""
+    memory = context.memory(namespace, overlay)
+    peers = context.peers(namespace, overlay)
+    told = [pod.labels.get(PEER_LABEL, "") for pod in pods if pod.uid not in memory.told_to_leave]
+    memory.told_to_leave.update(dict.fromkeys(pod.uid for pod in pods))
+    while len(memory.told_to_leave) > MOST_TOLD:
+        memory.told_to_leave.pop(next(iter(memory.told_to_leave)))
+    async with asyncio.TaskGroup() as group:
+        for name in told:
+            group.create_task(_tell_to_leave(peers, name))
 
 
 async def _tell_to_leave(peers: Peers, name: str) -> None:

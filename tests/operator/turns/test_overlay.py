@@ -1,5 +1,6 @@
 """An Overlay's turn: authority and bundle, network policy, volumes that nothing is left of."""
 
+from chordial_node.boundary.control import Drain
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.spec.manifest import Manifest
 from tests.operator.specs import NAMESPACE, overlay_body, relays_body, seeds_body
@@ -115,3 +116,35 @@ def test_the_peers_of_a_deleted_set_are_told_to_leave_once() -> None:
     rig.settle(OVERLAY)
     left = [n for n in rig.cluster.names("PersistentVolumeClaim") if n.startswith("edge")]
     assert left == []
+
+
+def asked_to_leave(rig: Rig) -> list[str]:
+    return sorted(peer for peer, question in rig.peers.asked if isinstance(question, Drain))
+
+
+def test_a_set_deleted_while_nobody_looked_is_finished_later() -> None:
+    """Fleet H19a: its pods end as for a restart, and are told to leave as soon as possible."""
+    rig = running()
+    rig.cluster.drop(Ref("RelaySet", NAMESPACE, "edge"))
+    for number in range(2):
+        rig.cluster.drop(Ref("StatefulSet", NAMESPACE, f"edge-{number}"))
+    rig.settle(OVERLAY)
+    assert asked_to_leave(rig) == ["edge-0", "edge-1"]
+    claims = rig.cluster.names("PersistentVolumeClaim")
+    assert [each for each in claims if each.startswith("edge")] == ["edge-0", "edge-1"]
+    for number in range(2):
+        orphan(rig, f"edge-{number}")
+    rig.report("seed-0", copies_missing=1)
+    rig.settle(OVERLAY)
+    assert "edge-0" in rig.cluster.names("PersistentVolumeClaim")
+    rig.report("seed-0", copies_missing=0)
+    rig.settle(OVERLAY)
+    claims = rig.cluster.names("PersistentVolumeClaim")
+    assert [each for each in claims if each.startswith("edge")] == []
+
+
+def test_peers_that_were_orphaned_on_purpose_stay() -> None:
+    rig = running()
+    rig.cluster.drop(Ref("RelaySet", NAMESPACE, "edge"))
+    rig.settle(OVERLAY)
+    assert asked_to_leave(rig) == []
