@@ -201,7 +201,14 @@ class Crowd:
         users = [_user(f"u{number:04}") for number in range(PHONES)]
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [secret, *users]})
         self.installation.kubectl("create", "-f", "-", text=text, timeout=300)
-        self.installation.wait("--for=condition=Ready", "sipuser", "--all", seconds=300)
+        # `kubectl wait` asks for each of them by itself, a few a second
+        self.installation.until(
+            "all users are stored", lambda: self._ready_users() == PHONES, seconds=300
+        )
+
+    def _ready_users(self) -> int:
+        path = 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+        return self.installation.kubectl("get", "sipusers", "-o", path).split().count("True")
 
     def remove(self) -> None:
         """Take the fleet and the phones' namespaces away."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tests.cluster.harness.certificates import Authority
 from tests.cluster.harness.kubectl import Json
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer one question."""
         assert isinstance(self.server, _Server)
-        found = self.server.said(urlsplit(self.path).path)
+        found = self.server.said(unquote(urlsplit(self.path).path))
         body = json.dumps(found or {"kind": "Status", "code": 404}).encode()
         self.send_response(404 if found is None else 200)
         self.send_header("Content-Type", "application/json")
