@@ -41,6 +41,7 @@ def report_of(answer: StatusAnswer, now: float) -> PeerReport:
         registrations=answer.registrations,
         phones_waiting=answer.phones_waiting,
         copies_missing=answer.copies_missing,
+        entries=answer.keys,
         membership_digest=answer.membership_digest,
         members_alive=tuple(sorted({*alive, answer.node_id})),
         members_known=tuple(
@@ -137,6 +138,7 @@ def _material(report: PeerReport) -> PeerReport:
         registrations=min(report.registrations, 1),
         phones_waiting=min(report.phones_waiting, 1),
         copies_missing=min(report.copies_missing, 1),
+        entries=min(report.entries, 1),
     )
 
 

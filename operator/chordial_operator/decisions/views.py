@@ -66,6 +66,8 @@ class PeerReport(msgspec.Struct, frozen=True, kw_only=True):
     registrations: int = 0
     phones_waiting: int = 0
     copies_missing: int = 0
+    entries: int = 0
+    """Held at all, as owner or as copy."""
     membership_digest: str = ""
     members_alive: tuple[NodeId, ...] = ()
     """Whom it holds alive, itself included."""

@@ -103,10 +103,13 @@ def founded(record: AuthorityRecord, now: float) -> AuthorityRecord:
     return msgspec.structs.replace(record, founded_at=now)
 
 
-def founded_again(record: AuthorityRecord, draw: Draw) -> AuthorityRecord:
+def founded_again(
+    record: AuthorityRecord, founders: tuple[NodeId, ...], draw: Draw
+) -> AuthorityRecord:
     """Return the record under a new instance id: another overlay of the same name (fleet H7)."""
     return msgspec.structs.replace(
         record,
+        founders=founders,
         instance_id=draw(len(record.instance_id) // 2).hex(),
         founded_at=0.0,
         sequence=record.sequence + 1,

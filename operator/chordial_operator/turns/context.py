@@ -68,6 +68,8 @@ class OverlayMemory(msgspec.Struct):
     gate: Gate | None = None
     low_since: dict[str, float] = {}
     """By set: since when fewer peers are wanted."""
+    ringless_since: float | None = None
+    """Since when nobody can form a ring, and nobody holds anything."""
     is_restarting: bool = False
     """Whether the overlay's last turn saw an upgrade that restarts peers."""
     users_due: bool = True

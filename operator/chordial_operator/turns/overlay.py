@@ -25,6 +25,7 @@ from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.overlay import parse_overlay
 from chordial_operator.turns.context import Context
 from chordial_operator.turns.departure import tell_setless
+from chordial_operator.turns.refounding import found_again, restart_all
 from chordial_operator.turns.reporting import report_overlay, report_without_authority
 from chordial_operator.turns.restart import restart_next
 from chordial_operator.turns.scene import Scene, look
@@ -49,7 +50,11 @@ async def overlay_turn(context: Context, body: Manifest) -> Next:
             await report_without_authority(context, overlay, body, str(error))
             return Next(after=LOOKED_SECONDS)
         if not overlay.paused:
+            anew = await found_again(context, scene, body)
+            scene = anew or scene
             await context.apply(_desired(context, scene))
+            if anew is not None:
+                await restart_all(context, scene)
             await _remove_unwanted(context, scene)
             await _apply_admin(context, scene)
             await tell_setless(context, *_key(scene))

@@ -132,11 +132,12 @@ def test_an_overlay_is_founded_once_and_again_only_under_another_instance_id() -
     record = founded(made(), NOW)
     assert record.founded_at == NOW
     assert founded(record, NOW + 5) is record
-    again = founded_again(record, seeded(3))
+    others = made(2).founders
+    again = founded_again(record, others, seeded(3))
     assert again.instance_id != record.instance_id
     assert len(again.instance_id) == len(record.instance_id)
     assert (again.founded_at, again.sequence) == (0, 2)
-    assert again.founders == record.founders
+    assert again.founders == others != record.founders
 
 
 def test_one_key_counts_until_the_certificates_of_the_others_have_ended() -> None:

@@ -1,8 +1,11 @@
 """An Overlay's turn: authority and bundle, network policy, volumes that nothing is left of."""
 
+import asyncio
+
 from chordial_node.boundary.control import Drain
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.spec.manifest import Manifest
+from chordial_operator.spec.overlay import parse_overlay
 from tests.operator.specs import NAMESPACE, overlay_body, relays_body, seeds_body
 from tests.operator.turns.rig import Rig
 
@@ -148,3 +151,60 @@ def test_peers_that_were_orphaned_on_purpose_stay() -> None:
     rig.cluster.drop(Ref("RelaySet", NAMESPACE, "edge"))
     rig.settle(OVERLAY)
     assert asked_to_leave(rig) == []
+
+
+def without_founders() -> Rig:
+    """All founders were lost and replaced, one after the other; then every process ended."""
+    rig = running()
+    record = asyncio.run(rig.context.store.record(parse_overlay(status_body(rig))))
+    for number, body in enumerate(rig.cluster.of_kind("StatefulSet")):
+        if body["metadata"]["annotations"]["chordial.dev/node-id"] in [
+            each.hex() for each in record.founders
+        ]:
+            body["metadata"]["annotations"]["chordial.dev/node-id"] = f"{number + 1:032x}"
+    rig.talk()
+    for name in rig.peers.by_name:
+        rig.report(name, state="joining", is_ready=False, in_step=False, members_alive=())
+    return rig
+
+
+def status_body(rig: Rig) -> Manifest:
+    return rig.cluster.objects[Ref("Overlay", NAMESPACE, "voice")]
+
+
+def ringless_for(rig: Rig, seconds: float) -> None:
+    rig.turn(*OVERLAY)
+    rig.now += seconds
+    for name in rig.peers.by_name:
+        rig.report(name, at=rig.now)
+    rig.turn(*OVERLAY)
+
+
+def test_an_overlay_without_founders_and_without_values_is_founded_once_more() -> None:
+    """Fleet H7: nothing else ever would form its ring."""
+    rig = without_founders()
+    before = status(rig)["instanceID"]
+    ringless_for(rig, 60.0)
+    bundle = rig.cluster.objects[Ref("ConfigMap", NAMESPACE, "voice-bundle")]["data"]
+    assert bundle["instance-id"] == status(rig)["instanceID"] != before
+    assert rig.cluster.names("Pod") == []
+    assert "FoundedAnew" in rig.told()
+    record = asyncio.run(rig.context.store.record(parse_overlay(status_body(rig))))
+    assert len(record.founders) == 4
+    peers = [
+        each["metadata"]["annotations"]["chordial.dev/node-id"]
+        for each in rig.cluster.of_kind("StatefulSet")
+    ]
+    assert all(founder.hex() in peers for founder in record.founders)
+    rig.run_pods()
+    rig.settle(OVERLAY)
+    assert status(rig)["instanceID"] == bundle["instance-id"]
+
+
+def test_it_is_not_while_one_peer_holds_a_value_or_it_is_too_soon() -> None:
+    rig = without_founders()
+    before = status(rig)["instanceID"]
+    ringless_for(rig, 59.0)
+    rig.report("edge-0", entries=1)
+    ringless_for(rig, 120.0)
+    assert status(rig)["instanceID"] == before

@@ -1,0 +1,53 @@
+"""Founding an overlay once more, when nobody is left who could form its ring (fleet H7).
+
+The new instance is written first, then told in the bundle, then every pod is made anew: each comes
+up, finds its volume to be of another founding, and enrolls. When, is decided in `decisions`.
+"""
+
+from chordial_operator.cluster.kinds import Ref
+from chordial_operator.cluster.protocol import Happening
+from chordial_operator.decisions.refounding import RINGLESS_SECONDS, founders_anew
+from chordial_operator.enrollment.rotation import founded_again
+from chordial_operator.spec.manifest import Manifest
+from chordial_operator.turns.context import Context, log
+from chordial_operator.turns.scene import Scene, look
+
+
+async def found_again(context: Context, scene: Scene, body: Manifest) -> Scene | None:
+    """Give the overlay new founders and another instance id; None when it needs none."""
+    overlay = scene.overlay
+    memory = context.memory(overlay.meta.namespace, overlay.meta.name)
+    founders = founders_anew(scene.peers, scene.identity.founders, overlay.successors, scene.now)
+    if not founders:
+        memory.ringless_since = None
+        return None
+    if memory.ringless_since is None:
+        memory.ringless_since = scene.now
+    if scene.now - memory.ringless_since < RINGLESS_SECONDS:
+        return None
+    before = scene.identity.instance_id
+    await context.store.change(
+        overlay,
+        lambda record: (
+            founded_again(record, founders, context.draw)
+            if record.instance_id == before
+            else record
+        ),
+    )
+    memory.ringless_since = None
+    memory.users_due = True
+    note = (
+        "No majority of the founders is left and no peer holds anything: founded once more, by"
+        f" {len(founders)} of the seeds."
+    )
+    log.warning("overlay %s/%s: %s", overlay.meta.namespace, overlay.meta.name, note)
+    await context.cluster.tell(body, Happening("FoundedAnew", note, "Warning", action="Found"))
+    return await look(context, overlay)
+
+
+async def restart_all(context: Context, scene: Scene) -> None:
+    """Make every pod anew: what runs belongs to the founding before."""
+    for peer in scene.peers:
+        if peer.pod is not None:
+            ref = Ref("Pod", scene.overlay.meta.namespace, peer.pod.name)
+            await context.cluster.delete(ref, peer.pod.uid)
