@@ -129,7 +129,14 @@ class EnrollmentDesk:
         """Follow the pod's controllers as far as they lead."""
         claims = claims_of(token)
         namespace = claims.namespace
-        evidence = Evidence(token=token, pod=await self._get("Pod", namespace, claims.pod_name))
+        try:
+            pod = await self._get("Pod", namespace, claims.pod_name)
+        except ForbiddenError as error:
+            raise EnrollmentRefusedError(
+                Reason.OTHER_OVERLAY,
+                f"the pod is in namespace {namespace}, which this operator does not look after",
+            ) from error
+        evidence = Evidence(token=token, pod=pod)
         owner = controller_of(evidence.pod) if evidence.pod is not None else None
         if owner is None or owner.kind != "StatefulSet":
             return evidence

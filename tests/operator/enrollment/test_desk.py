@@ -256,6 +256,19 @@ async def test_without_a_right_to_nodes_the_nodes_name_is_the_failure_domain() -
 
 
 @on_a_loop
+async def test_a_pod_where_the_operator_may_not_read_is_none_of_its() -> None:
+    class Namespaced(ApiInMemory):
+        async def get(self, ref: Ref) -> Manifest:
+            raise ForbiddenError(f"{ref} is forbidden")
+
+    api = Namespaced()
+    api.tokens[TOKEN] = token()
+    error = await refused_at(desk_at(api), new_key())
+    assert error.reason is Reason.OTHER_OVERLAY
+    assert "which this operator does not look after" in str(error)
+
+
+@on_a_loop
 async def test_a_pod_that_asks_too_often_waits() -> None:
     clock = Time()
     desk, key = desk_at(living_peer(), clock), new_key()
