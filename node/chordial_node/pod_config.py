@@ -49,6 +49,15 @@ class PodListener(msgspec.Struct, frozen=True, omit_defaults=True):
     """Folder under `tls/` with `tls.crt` and `tls.key`; empty: one of the overlay's authority."""
 
 
+class PodExposure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How phones reach one pod that has a Service of its own."""
+
+    advertise: tuple[str, ...] = ()
+    """Of its load balancer; empty: of its Kubernetes Node, where there are `ports`."""
+    ports: dict[str, int] = {}
+    """By listener: the port of the Node."""
+
+
 class PodConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """What all peers of one set have in common.
 
@@ -74,6 +83,8 @@ class PodConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """Host names or addresses that phones know; empty: what `advertise_from` says."""
     advertise_from: Literal["pod", "node"] = "pod"
     """Own addresses of each pod, or those of its Kubernetes Node, whose port is the listener's."""
+    by_peer: dict[str, PodExposure] = {}
+    """By peer, where each has a Service of its own; taken up while running, as `advertise` is."""
     max_expires_seconds: Count = 300
     keepalive_seconds: Annotated[float, Meta(gt=0, le=300)] = 27.0
     max_contacts: Count = 10
@@ -195,6 +206,11 @@ def pod_problems(pod: PodConfig) -> list[str]:
 def _host_problems(pod: PodConfig) -> list[str]:
     hosts = [("peers_host", pod.peers_host), ("enrollment.host", pod.enrollment.host)]
     hosts += [(f"advertise[{number}]", host) for number, host in enumerate(pod.advertise)]
+    hosts += [
+        (f"by_peer.{name}.advertise[{number}]", host)
+        for name, exposure in pod.by_peer.items()
+        for number, host in enumerate(exposure.advertise)
+    ]
     return [
         f"{field} must be a host name or an address, not {host!r}"
         for field, host in hosts
@@ -238,6 +254,7 @@ def taken_up(present: PodConfig, read: PodConfig) -> PodConfig:
         present,
         advertise=read.advertise,
         advertise_from=read.advertise_from,
+        by_peer=read.by_peer,
         enrollment=read.enrollment,
     )
 
@@ -315,9 +332,12 @@ def identity_config(paths: PodPaths) -> IdentityConfig:
 
 def _listeners(pod: PodConfig, place: PodPlace, paths: PodPaths) -> list[ListenerConfig]:
     """Each listener on each address of the pod, and last the one for peers."""
-    from_node = place.node_addresses if pod.advertise_from == "node" else ()
+    exposure = pod.by_peer.get(place.name, PodExposure())
+    is_at_node = pod.advertise_from == "node" or exposure.ports
+    from_node = place.node_addresses if is_at_node else ()
+    hosts = pod.advertise or exposure.advertise or from_node
     made = [
-        _listener(listener, address, pod.advertise or from_node, paths)
+        _listener(listener, address, hosts, exposure.ports.get(listener.name, 0), paths)
         for listener in pod.listeners
         for address in place.addresses
     ]
@@ -326,7 +346,7 @@ def _listeners(pod: PodConfig, place: PodPlace, paths: PodPaths) -> list[Listene
 
 
 def _listener(
-    listener: PodListener, address: str, advertise: tuple[str, ...], paths: PodPaths
+    listener: PodListener, address: str, advertise: tuple[str, ...], port: int, paths: PodPaths
 ) -> ListenerConfig:
     hosts = [host for host in advertise if _reaches(host, address)]
     certificate = key = ""
@@ -336,7 +356,7 @@ def _listener(
     return ListenerConfig(
         transport=listener.transport,
         bind=Endpoint(address, listener.port),
-        advertise=Endpoint(hosts[0], listener.port) if hosts else None,
+        advertise=Endpoint(hosts[0], port or listener.port) if hosts else None,
         also_known=tuple(hosts[1:]),
         certificate=certificate,
         key=key,

@@ -8,6 +8,7 @@ import pytest
 from chordial_node.config import ConfigError, Endpoint, NodeConfig, Transport, parse
 from chordial_node.pod_config import (
     PodConfig,
+    PodExposure,
     PodListener,
     PodPaths,
     PodPlace,
@@ -112,6 +113,22 @@ def test_phones_may_be_told_the_addresses_of_the_kubernetes_node() -> None:
 def test_further_hosts_are_known_as_ours() -> None:
     pod = msgspec.structs.replace(RELAY, advertise=("203.0.113.9", "sip.example.org"))
     assert [each.also_known for each in made(pod).sip.listeners[:2]] == [("sip.example.org",), ()]
+
+
+def test_a_pod_with_a_service_of_its_own_tells_that_ones_address() -> None:
+    by_peer = {"edge-0": PodExposure(advertise=("203.0.113.9",)), "edge-9": PodExposure()}
+    pod = msgspec.structs.replace(RELAY, by_peer=by_peer)
+    assert str(made(pod).sip.listeners[0].advertised) == "203.0.113.9:5060"
+    other = msgspec.structs.replace(PLACE, name="edge-1")
+    assert made(pod, other).sip.listeners[0].advertise is None
+
+
+def test_a_pod_behind_ports_of_its_node_tells_that_node_and_those_ports() -> None:
+    by_peer = {"edge-0": PodExposure(ports={"udp": 31_060})}
+    pod = msgspec.structs.replace(RELAY, by_peer=by_peer)
+    place = msgspec.structs.replace(PLACE, node_addresses=("192.0.2.7",))
+    assert str(made(pod, place).sip.listeners[0].advertised) == "192.0.2.7:31060"
+    assert taken_up(RELAY, msgspec.structs.replace(pod, copies=2)) == pod
 
 
 def test_a_running_pod_takes_up_what_is_advertised_and_nothing_else() -> None:

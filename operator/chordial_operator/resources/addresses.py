@@ -3,8 +3,10 @@
 Pure. Peers take them up while running, so they may come later than the pods.
 """
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 
+from chordial_node.pod_config import PodExposure
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.peer_set import PeerSet
 
@@ -33,6 +35,35 @@ def is_address_pending(peer_set: PeerSet, service: Manifest | None) -> bool:
     if peer_set.exposure.type != "LoadBalancer" or peer_set.exposure.scope == "Peer":
         return False
     return service is None or not service_addresses(service)
+
+
+def exposed_peers(
+    peer_set: PeerSet, services: Mapping[str, Manifest | None]
+) -> dict[str, PodExposure]:
+    """Return how phones reach each peer that has a Service of its own, by the peer's name.
+
+    Of a Node port only the port is known here: the pod knows on which Node it is.
+    """
+    exposure = peer_set.exposure
+    is_own = exposure.scope == "Peer" and peer_set.advertised_from == "Service"
+    if not is_own or not peer_set.listeners:
+        return {}
+    found = {}
+    for name, service in sorted(services.items()):
+        if service is None:
+            continue
+        if exposure.type == "NodePort":
+            made = PodExposure(ports=_node_ports(service))
+        else:
+            made = PodExposure(advertise=tuple(service_addresses(service)[:MOST_ADDRESSES]))
+        if made != PodExposure():
+            found[name] = made
+    return found
+
+
+def _node_ports(service: Manifest) -> dict[str, int]:
+    ports = (service.get("spec") or {}).get("ports") or ()
+    return {each["name"]: each["nodePort"] for each in ports if each.get("nodePort")}
 
 
 def service_addresses(service: Manifest) -> list[str]:

@@ -69,7 +69,8 @@ def revision_of(
         if stamp
     )
     told = msgspec.to_builtins(config)
-    for running in ("advertise", "enrollment"):  # taken up without a restart, or the operator's
+    # what is taken up without a restart, or is the operator's own
+    for running in ("advertise", "by_peer", "enrollment"):
         told.pop(running, None)
     said = msgspec.to_builtins(
         {

@@ -105,3 +105,14 @@ def address_pending(peer_set: PeerSet, found: Sequence[str]) -> str:
             " cluster makes load balancers; set advertise.addresses or another exposure.type."
         )
     return f"No address was found for phones from {source}: set advertise.addresses."
+
+
+def own_addresses_pending(peer_set: PeerSet, awaited: Sequence[str]) -> str:
+    """Return which peers' own load balancers have no address yet; pods tell theirs until then."""
+    is_own = peer_set.exposure.scope == "Peer" and peer_set.advertised_from == "Service"
+    if not is_own or peer_set.exposure.type != "LoadBalancer" or not awaited:
+        return ""
+    return (
+        f"Services {listed(awaited)} have no load balancer's address yet: if that stays so, nothing"
+        " in this cluster makes load balancers; set another exposure.type."
+    )

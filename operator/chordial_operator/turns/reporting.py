@@ -10,7 +10,12 @@ from chordial_operator.cluster.kinds import Ref
 from chordial_operator.decisions.scale_in import ScaleIn
 from chordial_operator.decisions.upgrade import UpgradeStep
 from chordial_operator.names import peers_name, pod_name
-from chordial_operator.resources.addresses import advertised_addresses, is_address_pending
+from chordial_operator.resources.addresses import (
+    MOST_ADDRESSES,
+    advertised_addresses,
+    exposed_peers,
+    is_address_pending,
+)
 from chordial_operator.resources.peer import image_of
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay
@@ -21,6 +26,7 @@ from chordial_operator.status.hindrances import (
     certificates_missing,
     name_taken,
     overlay_not_found,
+    own_addresses_pending,
     podless,
     pods_refused,
     volumes_pending,
@@ -29,7 +35,7 @@ from chordial_operator.status.overlay import OverlayFacts, overlay_numbers, over
 from chordial_operator.status.peer_set import Advertised, SetFacts, set_numbers, set_status
 from chordial_operator.status.sip_user import UserFacts, user_contacts, user_status
 from chordial_operator.turns.context import Context
-from chordial_operator.turns.scene import Scene, revision
+from chordial_operator.turns.scene import Scene, own_services, revision
 
 CONTACTS = "contacts"
 FAILED_CREATE = "FailedCreate"
@@ -128,7 +134,11 @@ async def _set_facts(context: Context, scene: Scene, peer_set: PeerSet, plan: Sc
         if each["metadata"]["name"] in names
     ]
     service = context.observed.one("Service", namespace, name)
-    found = advertised_addresses(peer_set, service)
+    each_own = own_services(context, scene, peer_set)
+    exposed = exposed_peers(peer_set, each_own)
+    by_peer = [address for each in exposed.values() for address in each.advertise]
+    found = advertised_addresses(peer_set, service) or tuple(by_peer[:MOST_ADDRESSES])
+    awaited = [name for name in each_own if name not in exposed]
     source = "Spec" if peer_set.advertise.addresses else "Service"
     return SetFacts(
         peers=own,
@@ -140,7 +150,9 @@ async def _set_facts(context: Context, scene: Scene, peer_set: PeerSet, plan: Sc
         pods_refused=await _pods_refused(context, scene, peer_set),
         advertised=[Advertised(each, source) for each in found],
         address_problem=(
-            address_pending(peer_set, found) if is_address_pending(peer_set, service) else ""
+            address_pending(peer_set, found)
+            if is_address_pending(peer_set, service)
+            else own_addresses_pending(peer_set, awaited)
         ),
         certificate_problem=certificates_missing(peer_set, await _secrets(context, peer_set)),
         addresses=[

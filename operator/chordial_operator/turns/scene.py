@@ -13,7 +13,7 @@ from chordial_operator.decisions.floor import Need
 from chordial_operator.decisions.upgrade import Wanted
 from chordial_operator.decisions.views import PeerReport, PeerView, peer_views
 from chordial_operator.enrollment.authority import OverlayIdentity, OverlaySecrets
-from chordial_operator.resources.addresses import advertised_addresses
+from chordial_operator.resources.addresses import advertised_addresses, exposed_peers
 from chordial_operator.resources.peer import revision_of
 from chordial_operator.resources.peer_set import pod_config
 from chordial_operator.resources.pod import Revision
@@ -96,7 +96,23 @@ def config_of(context: Context, scene: Scene, peer_set: PeerSet) -> PodConfig:
     """Return what the peers of a set are told."""
     config = pod_config(scene.overlay, peer_set, context.surroundings, scene.identity.overlay_name)
     service = context.observed.one("Service", peer_set.meta.namespace, peer_set.meta.name)
-    return msgspec.structs.replace(config, advertise=advertised_addresses(peer_set, service))
+    return msgspec.structs.replace(
+        config,
+        advertise=advertised_addresses(peer_set, service),
+        by_peer=exposed_peers(peer_set, own_services(context, scene, peer_set)),
+    )
+
+
+def own_services(context: Context, scene: Scene, peer_set: PeerSet) -> dict[str, Manifest | None]:
+    """Return the Service of each peer of a set whose peers have one each."""
+    if peer_set.exposure.scope != "Peer":
+        return {}
+    namespace = peer_set.meta.namespace
+    return {
+        peer.name: context.observed.one("Service", namespace, peer.name)
+        for peer in scene.own(peer_set)
+        if not peer.is_leaving
+    }
 
 
 def revision(context: Context, scene: Scene, peer_set: PeerSet) -> Revision:

@@ -3,6 +3,7 @@
 import asyncio
 
 from chordial_node.boundary.control import Drain
+from chordial_node.pod_config import PodExposure, parse_pod
 from chordial_operator.cluster.errors import ConflictError, ForbiddenError
 from chordial_operator.cluster.kinds import Ref
 from chordial_operator.spec.manifest import Manifest
@@ -174,3 +175,35 @@ def test_why_a_pod_is_refused_is_said_in_the_api_servers_words() -> None:
     rig.turn(*EDGE)
     told = rig.condition(*EDGE, "PodsRefused")
     assert (told["status"], "describe statefulset edge-1" in told["message"]) == ("True", True)
+
+
+def told_peers(rig: Rig) -> dict[str, PodExposure]:
+    config = rig.cluster.objects[Ref("ConfigMap", NAMESPACE, "edge-config")]
+    return parse_pod(config["data"]["peer.json"].encode()).by_peer
+
+
+def test_the_address_of_each_peers_own_service_is_told_without_a_restart() -> None:
+    rig = Rig(
+        overlay_body(),
+        seeds_body(),
+        relays_body(exposure={"type": "LoadBalancer", "scope": "Peer"}),
+    )
+    rig.settle(*ALL, rounds=3)
+    rig.run_pods()
+    rig.settle(*ALL, rounds=3)
+    revision = stateful_set(rig, "edge-0")["spec"]["template"]
+    assert told_peers(rig) == {}
+    pending = rig.condition(*EDGE, "AddressPending")
+    assert (pending["status"], "edge-0, edge-1" in pending["message"]) == ("True", True)
+    for number in range(2):
+        service = rig.cluster.objects[Ref("Service", NAMESPACE, f"edge-{number}")]
+        ingress = [{"ip": f"192.0.2.{number}"}]
+        rig.cluster.put({**service, "status": {"loadBalancer": {"ingress": ingress}}})
+    rig.turn(*EDGE)
+    assert [each.advertise for each in told_peers(rig).values()] == [("192.0.2.0",), ("192.0.2.1",)]
+    assert rig.condition(*EDGE, "AddressPending")["status"] == "False"
+    status = rig.cluster.objects[Ref("RelaySet", NAMESPACE, "edge")]["status"]
+    assert [each["address"] for each in status["advertised"]] == ["192.0.2.0", "192.0.2.1"]
+    assert stateful_set(rig, "edge-0")["spec"]["template"] == revision
+    rig.settle(*ALL)
+    assert len(rig.cluster.names("Pod")) == 7
