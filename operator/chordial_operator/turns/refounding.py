@@ -1,7 +1,8 @@
 """Founding an overlay once more, when nobody is left who could form its ring (fleet H7).
 
-The new instance is written first, then told in the bundle, then every pod is made anew: each comes
-up, finds its volume to be of another founding, and enrolls. When, is decided in `decisions`.
+The new instance is written first, then told in the bundle, then every pod is made anew, on a new
+volume: one that holds an identity of another founding is refused by its peer, and these hold nothing
+else. When, is decided in `decisions`.
 """
 
 from chordial_operator.cluster.kinds import Ref
@@ -46,8 +47,15 @@ async def found_again(context: Context, scene: Scene, body: Manifest) -> Scene |
 
 
 async def restart_all(context: Context, scene: Scene) -> None:
-    """Make every pod anew: what runs belongs to the founding before."""
+    """Make every pod and its volume anew: what is there belongs to the founding before.
+
+    A claim goes once its pod has; the set's turn makes it again.
+    """
+    namespace = scene.overlay.meta.namespace
     for peer in scene.peers:
+        claim = context.observed.one("PersistentVolumeClaim", namespace, peer.name)
+        if claim is not None:
+            ref = Ref("PersistentVolumeClaim", namespace, peer.name)
+            await context.cluster.delete(ref, claim["metadata"]["uid"])
         if peer.pod is not None:
-            ref = Ref("Pod", scene.overlay.meta.namespace, peer.pod.name)
-            await context.cluster.delete(ref, peer.pod.uid)
+            await context.cluster.delete(Ref("Pod", namespace, peer.pod.name), peer.pod.uid)

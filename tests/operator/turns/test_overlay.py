@@ -187,7 +187,7 @@ def test_an_overlay_without_founders_and_without_values_is_founded_once_more() -
     ringless_for(rig, 60.0)
     bundle = rig.cluster.objects[Ref("ConfigMap", NAMESPACE, "voice-bundle")]["data"]
     assert bundle["instance-id"] == status(rig)["instanceID"] != before
-    assert rig.cluster.names("Pod") == []
+    assert rig.cluster.names("Pod") == rig.cluster.names("PersistentVolumeClaim") == []
     assert "FoundedAnew" in rig.told()
     record = asyncio.run(rig.context.store.record(parse_overlay(status_body(rig))))
     assert len(record.founders) == 4
@@ -197,8 +197,9 @@ def test_an_overlay_without_founders_and_without_values_is_founded_once_more() -
     ]
     assert all(founder.hex() in peers for founder in record.founders)
     rig.run_pods()
-    rig.settle(OVERLAY)
+    rig.settle(OVERLAY, SEED, EDGE)
     assert status(rig)["instanceID"] == bundle["instance-id"]
+    assert len(rig.cluster.names("PersistentVolumeClaim")) == 7
 
 
 def test_it_is_not_while_one_peer_holds_a_value_or_it_is_too_soon() -> None:
