@@ -181,6 +181,8 @@ class Bounded(Checker):
         if type(event) is FrameWritten or type(event) is LinkLost:
             self._written.pop((host.index, host.lives, event.link), None)
         self.checked += 1
+        if not effects:
+            return
         if len(effects) > self.MOST_EFFECTS_OF_A_TURN:
             self.check(False, "{}: {} effects of one {}", host.name, len(effects), event)
         for effect in effects:

@@ -42,18 +42,20 @@ def by_failure_domain(
 
     Other domains are looked for among twice as many as there are to be copies (protocol.md §5).
     """
-    live = []
+    domains = [_domain_of(own)]
+    chosen: list[NodeId] = []
+    others: list[NodeId] = []
     for node in successors:
         record = table.get(node)
-        if record is not None and record.can_store and table.is_alive(node):
-            live.append(record)
-    domains = [_domain_of(own)]
-    chosen = []
-    for record in live[: 2 * copies]:
-        if _domain_of(record) not in domains:
-            domains.append(_domain_of(record))
-            chosen.append(record)
-    return [each.node_id for each in (*chosen, *(each for each in live if each not in chosen))]
+        if record is None or not record.can_store or not table.is_alive(node):
+            continue
+        is_near = len(chosen) + len(others) < 2 * copies
+        if is_near and (domain := _domain_of(record)) not in domains:
+            domains.append(domain)
+            chosen.append(node)
+        else:
+            others.append(node)
+    return chosen + others
 
 
 def _domain_of(record: MemberRecord) -> str:

@@ -459,7 +459,7 @@ class Ring:
         is_short = len(self.successors) < min(self._config.successors, others)
         period = self._config.stabilize_period_seconds
         seconds = self._kernel.jittered(period / SHORT_LIST_HASTE if is_short else period)
-        self._kernel.after(seconds, self._on_stabilize_period)
+        self._kernel.at_beat(seconds, self._on_stabilize_period)
 
     def _on_stabilize_period(self) -> None:
         if self.is_in_ring:
