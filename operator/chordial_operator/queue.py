@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
+PATIENT_KINDS = ("SipUser",)
+"""There are thousands: an Overlay or a set never waits for them, nor for all the workers."""
 WORKERS = 16
 MOST_KEYS = 100_000
 FIRST_BACK_OFF_SECONDS = 0.5
@@ -80,7 +82,8 @@ class Schedule:
         self._random = random
         self._most_keys = most_keys
         self._entries: dict[Key, _Entry] = {}
-        self._heap: list[tuple[float, int, Key]] = []
+        self._urgent: list[tuple[float, int, Key]] = []
+        self._patient: list[tuple[float, int, Key]] = []
         self._tickets = itertools.count()
 
     def __len__(self) -> int:
@@ -99,12 +102,14 @@ class Schedule:
             self._set_due(key, entry, min(entry.due, max(now, entry.not_before)))
         return True
 
-    def take(self, now: float) -> Key | None:
-        """Return the key that has been due longest and mark its turn as running."""
+    def take(self, now: float, *, patient: bool = True) -> Key | None:
+        """Return who has been due longest, patient kinds last or not, and mark it as running."""
         self._drop_stale()
-        if not self._heap or self._heap[0][0] > now:
+        heaps = (self._urgent, self._patient) if patient else (self._urgent,)
+        heap = next((each for each in heaps if each and each[0][0] <= now), None)
+        if heap is None:
             return None
-        _, _, key = heapq.heappop(self._heap)
+        _, _, key = heapq.heappop(heap)
         entry = self._entries[key]
         entry.is_running, entry.is_awake = True, False
         entry.due, entry.ticket = float("inf"), -1
@@ -140,10 +145,11 @@ class Schedule:
         entry = self._entries.get(key)
         return 0 if entry is None else entry.failures
 
-    def next_due(self) -> float | None:
-        """Return when the next turn is due; None when nobody waits."""
+    def next_due(self, *, patient: bool = True) -> float | None:
+        """Return when the next turn is due, of patient kinds or not; None when nobody waits."""
         self._drop_stale()
-        return self._heap[0][0] if self._heap else None
+        heaps = (self._urgent, self._patient) if patient else (self._urgent,)
+        return min((each[0][0] for each in heaps if each), default=None)
 
     def depth(self, now: float) -> int:
         """Return how many keys are due and wait for a worker."""
@@ -164,15 +170,17 @@ class Schedule:
         if due == entry.due:
             return
         entry.due, entry.ticket = due, next(self._tickets)
-        heapq.heappush(self._heap, (due, entry.ticket, key))
+        heap = self._patient if key.kind in PATIENT_KINDS else self._urgent
+        heapq.heappush(heap, (due, entry.ticket, key))
 
     def _drop_stale(self) -> None:
-        while self._heap:
-            _, ticket, key = self._heap[0]
-            entry = self._entries.get(key)
-            if entry is not None and entry.ticket == ticket:
-                return
-            heapq.heappop(self._heap)
+        for heap in (self._urgent, self._patient):
+            while heap:
+                _, ticket, key = heap[0]
+                entry = self._entries.get(key)
+                if entry is not None and entry.ticket == ticket:
+                    break
+                heapq.heappop(heap)
 
 
 Turn = Callable[[Key], Awaitable[Next]]
@@ -230,16 +238,23 @@ class WorkQueue:
             while True:
                 self._stirred.clear()
                 while len(self._running) < self._workers:
-                    key = self._schedule.take(self._clock())
+                    key = self._schedule.take(self._clock(), patient=self._has_room_for_patient)
                     if key is None:
                         break
                     self._running[key] = self._clock()
                     group.create_task(self._one(key), name=f"turn of {key}")
                 await self._rest()
 
+    @property
+    def _has_room_for_patient(self) -> bool:
+        patient = sum(1 for key in self._running if key.kind in PATIENT_KINDS)
+        return patient < max(1, self._workers // 2)
+
     async def _rest(self) -> None:
         """Wait until something is due, a wake comes, or a worker is free again."""
-        due = self._schedule.next_due() if len(self._running) < self._workers else None
+        due = None
+        if len(self._running) < self._workers:
+            due = self._schedule.next_due(patient=self._has_room_for_patient)
         try:
             async with asyncio.timeout(None if due is None else max(0.0, due - self._clock())):
                 await self._stirred.wait()

@@ -209,3 +209,43 @@ def test_a_turn_that_hangs_is_ended_and_counted() -> None:
         return queue
 
     assert asyncio.run(run()).counters.errors == 1
+
+
+def test_thousands_of_users_do_not_keep_a_set_waiting(schedule: Schedule) -> None:
+    users = [Key("SipUser", "calls", f"u{number}") for number in range(5)]
+    for user in users:
+        schedule.wake(user, 0.0)
+    schedule.wake(A, 1.0)
+    schedule.wake(B, 9.0)
+    assert schedule.take(2.0) == A
+    assert schedule.take(2.0, patient=False) is None
+    assert schedule.next_due(patient=False) == 9.0
+    assert [schedule.take(2.0) for _ in users] == users
+    assert schedule.next_due() == 9.0
+
+
+def test_users_leave_half_of_the_workers_free() -> None:
+    async def run() -> list[Key]:
+        began: list[Key] = []
+        release, full, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def turn(key: Key) -> Next:
+            began.append(key)
+            (done if key == A else full).set()
+            await release.wait()
+            return SETTLED
+
+        queue = WorkQueue(turn, Random(1), lambda: 0.0, workers=4)
+        for number in range(9):
+            queue.wake(Key("SipUser", "calls", f"u{number}"))
+        running = asyncio.create_task(queue.run())
+        await full.wait()
+        queue.wake(A)
+        await done.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return began
+
+    began = asyncio.run(run())
+    assert began[-1] == A
+    assert len(began) == 3

@@ -102,13 +102,16 @@ def _domain_of(user: SipUser, overlay: Overlay) -> str:
 def _older(context: Context, user: SipUser, overlay: Overlay) -> str:
     """Return the name of an older SipUser with the same address; of two of one second by name."""
     own = (user.meta.creation, user.meta.name)
+    wanted = user.user.lower()
     for body in context.observed.of("SipUser", user.meta.namespace, user.overlay):
+        spec = body.get("spec") or {}
+        if str(spec.get("user", "")).lower() != wanted:
+            continue  # only namesakes are parsed: each of thousands of users looks at all of them
         try:
             other = parse_sip_user(body)
         except InvalidSpecError:
             continue
-        is_same = other.user.lower() == user.user.lower()
-        is_same = is_same and _domain_of(other, overlay) == _domain_of(user, overlay)
+        is_same = _domain_of(other, overlay) == _domain_of(user, overlay)
         if is_same and (other.meta.creation, other.meta.name) < own:
             return other.meta.name
     return ""

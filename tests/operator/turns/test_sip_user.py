@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 
 from chordial_node.boundary.control import (
     ListUsers,
@@ -262,3 +263,12 @@ def test_an_operator_that_leaves_registrations_to_metrics_tells_none() -> None:
     status = rig.cluster.objects[Ref("SipUser", NAMESPACE, "alice")]["status"]
     assert "contacts" not in status
     assert "Registered" not in [each["type"] for each in status["conditions"]]
+
+
+def test_a_turn_among_two_thousand_users_does_not_hold_the_others_up() -> None:
+    others = [user_body(f"user-{number}", user=f"user-{number}") for number in range(2000)]
+    rig = Rig(overlay_body(), seeds_body(), user_body(), *others)
+    rig.settle(ALICE)
+    began = time.process_time()
+    rig.settle(ALICE, rounds=10)
+    assert (time.process_time() - began) / 10 < 0.05
