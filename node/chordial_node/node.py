@@ -18,14 +18,18 @@ from chordial_node.adapters.grpc_control import GrpcControl
 from chordial_node.adapters.grpc_links import GrpcLinks
 from chordial_node.adapters.grpc_server import GrpcServer
 from chordial_node.adapters.http_server import Content, HttpServer
-from chordial_node.adapters.identity_files import PeerIdentity, read_identity
+from chordial_node.adapters.identity_files import (
+    PeerIdentity,
+    read_identity,
+    take_configuration,
+)
 from chordial_node.adapters.json_logs import NodeLog
 from chordial_node.adapters.prometheus_metrics import PrometheusMetrics
 from chordial_node.adapters.question_desk import QuestionDesk
 from chordial_node.adapters.sqlite_disk import DiskError, SqliteDisk
 from chordial_node.adapters.tls_contexts import GRPC_ALPN, peer_client
 from chordial_node.adapters.tls_probe import TlsProbe
-from chordial_node.boundary.control import Answer, Question
+from chordial_node.boundary.control import Answer, Configure, Done, Question, Refused
 from chordial_node.boundary.effects import (
     Answered,
     CloseFlow,
@@ -142,6 +146,19 @@ class Node:
             renew(renewed, rekeyed)
         self._take(renewed, rekeyed)
         self.log.line("info", "certificate renewed", seconds_left=int(renewed.not_after - now))
+
+    async def _configure(self, question: Configure) -> Answer:
+        """Take up a configuration that the overlay's authority signed, if it is a newer one."""
+        identity, overlay = self.config.identity, self.config.overlay.name
+        try:
+            if await asyncio.to_thread(
+                take_configuration, identity, overlay, question.configuration
+            ):
+                self.log.line("info", "newer configuration taken up")
+                self.renew()
+        except ConfigError as error:
+            return Refused("forbidden", str(error))
+        return Done()
 
     def terminate(self) -> None:
         """End as `overlay.stops_as` wants it; a drain that runs already goes on to its end."""
@@ -286,7 +303,12 @@ class Node:
     async def _start_grpc(
         self, identity: PeerIdentity, links: GrpcLinks, desk: QuestionDesk
     ) -> None:
-        control = GrpcControl(identity.trust, desk.ask, self.refused)
+        async def ask(question: Question) -> Answer:
+            if isinstance(question, Configure):  # who a peer is, is on the disk: no core's affair
+                return await self._configure(question)
+            return await desk.ask(question)
+
+        control = GrpcControl(identity.trust, ask, self.refused)
         server = GrpcServer(identity.credentials)
         self._renewers.append(lambda renewed, _: server.renew(renewed.credentials))
         server.add(links.service())

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from chordial_node.adapters.self_probe import udp_answers
-from chordial_node.boundary.control import AskStatus, StatusAnswer
+from chordial_node.boundary.control import AskStatus, Configure, Done, Refused, StatusAnswer
 from chordial_node.client import PeerClient, PeerUnreachableError
 from chordial_node.config import (
     Endpoint,
@@ -27,8 +27,11 @@ from chordial_node.config import (
     TelemetryConfig,
     Transport,
 )
+from chordial_node.ids import NodeId
 from chordial_node.node import Node, StartError
 from chordial_node.security.certificates import Role
+from chordial_node.security.configuration import Configuration, sign_configuration
+from chordial_node.security.signatures import Ed25519Signatures
 from tests.node.adapters.overlay_rig import NODES, OVERLAY, Issuer, on_a_loop
 
 START_SECONDS = 15.0
@@ -126,6 +129,48 @@ async def test_a_lone_founder_becomes_ready_and_stops_when_asked(place: Place) -
     messages = [json.loads(line)["message"] for line in log.getvalue().splitlines()]
     assert "node started" in messages
     assert "node stopped" in messages
+
+
+SIGNER = Ed25519Signatures(b"s" * 32)
+
+
+def signed(sequence: int, *revoked: NodeId) -> bytes:
+    founders, out = (NODES[0].hex(),), tuple(node.hex() for node in revoked)
+    made = Configuration(OVERLAY, "aa", sequence, founders, SIGNER.public_key.hex(), out)
+    return sign_configuration(SIGNER, made)
+
+
+@on_a_loop
+async def test_who_is_shut_out_is_believed_at_once_by_its_signature(place: Place) -> None:
+    """It stands on the disk as well, and a peer's own word shuts nobody out."""
+    path = place.folder / "configuration.json"
+    path.write_bytes(signed(1))
+    told = msgspec.structs.replace(place.config.identity, configuration=str(path))
+    place.config = msgspec.structs.replace(place.config, identity=told)
+    shown = place.issuer.peer(NODES[2]).credentials
+    node = Node(place.config, io.StringIO())
+    await node.start()
+    other = PeerClient(
+        place.config.overlay.bind.address,
+        trusted=shown.authorities,
+        certificate=shown.certificate,
+        key=shown.private_key,
+        node=NODES[0],
+    )
+    async with place.client() as client, other:
+        await status_of(client, lambda status: status.state == "ready")
+        await other.ask_for(AskStatus(), StatusAnswer)
+        forged = signed(2, NODES[1]).replace(NODES[1].hex().encode(), NODES[3].hex().encode())
+        refused = await other.ask(Configure(forged))
+        assert isinstance(refused, Refused)
+        assert "signature does not fit" in refused.reason
+        for _ in range(2):
+            assert await client.ask(Configure(signed(2, NODES[2]))) == Done()
+        assert isinstance(await other.ask(AskStatus()), Refused)
+        assert path.read_bytes() == signed(2, NODES[2])
+    node.stop(leave=False)
+    await node.wait()
+    await node.close()
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])

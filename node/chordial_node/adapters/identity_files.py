@@ -4,6 +4,7 @@ What a certificate or key means is `security`'s affair; here every problem gets 
 field and the file, and what to do.
 """
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -76,6 +77,49 @@ def read_identity(identity: IdentityConfig, overlay_name: str, now: float) -> Pe
         not_after=shown.not_after,
         revoked=revoked,
     )
+
+
+def take_configuration(identity: IdentityConfig, overlay_name: str, signed: bytes) -> bool:
+    """Keep a newer configuration of the same founding and signer; tell whether it is newer.
+
+    ConfigError says why it is not believed, or cannot be kept. It stands on the disk when this
+    returns: who was shut out stays so after a restart.
+    """
+    if not identity.configuration:
+        raise ConfigError("this peer was started without identity.configuration")
+    problems: list[str] = []
+    held_text = _read("identity.configuration", identity.configuration, problems)
+    if problems:
+        raise ConfigError("; ".join(problems))
+    verifier = Ed25519Signatures(bytes(SEED_LENGTH))
+    try:
+        held = open_configuration(verifier, held_text, overlay_name)
+        found = open_configuration(verifier, signed, overlay_name, held.signer)
+    except ConfigurationError as error:
+        raise ConfigError(str(error)) from error
+    if found.instance_id != held.instance_id:
+        raise ConfigError(f"the configuration is of another founding, {found.instance_id}")
+    if found.sequence <= held.sequence:
+        return False
+    _replace(Path(identity.configuration), signed)
+    return True
+
+
+def _replace(path: Path, data: bytes) -> None:
+    try:
+        part = path.with_name(f".{path.name}.told")
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_overlay_keys(path: str, overlay_name: str) -> KeyRing:

@@ -242,6 +242,16 @@ class ForcedTrace(Answer, frozen=True):
     trace_id: bytes
 
 
+class Configure(Question, frozen=True):
+    """Take up a newer configuration of the overlay: it tells who is shut out from now on."""
+
+    configuration: bytes
+    """Signed; by whom counts, and not who asks."""
+
+    def __repr__(self) -> str:
+        return f"Configure({len(self.configuration)} bytes)"
+
+
 ANSWERS: dict[type[Question], type[Answer]] = {
     AskStatus: StatusAnswer,
     AskTrace: TraceAnswer,
@@ -254,5 +264,6 @@ ANSWERS: dict[type[Question], type[Answer]] = {
     Drain: DrainAnswer,
     Lookup: LookupAnswer,
     ForceTrace: ForcedTrace,
+    Configure: Done,
 }
 """What each question is answered with, if it is not refused."""

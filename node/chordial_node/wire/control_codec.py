@@ -46,6 +46,7 @@ MESSAGES: Mapping[type[msgspec.Struct], type[Message]] = {
     control.LookupAnswer: pb.LookupAnswer,
     control.ForceTrace: pb.ForceTraceRequest,
     control.ForcedTrace: pb.ForcedTrace,
+    control.Configure: pb.ConfigureRequest,
 }
 """Each struct of the control service and the message that carries it."""
 
@@ -61,6 +62,7 @@ METHODS: Mapping[str, type[Question]] = {
     "Drain": control.Drain,
     "Lookup": control.Lookup,
     "ForceTrace": control.ForceTrace,
+    "Configure": control.Configure,
 }
 """Each method of the service and the question it asks; `ANSWERS` has what it returns."""
 

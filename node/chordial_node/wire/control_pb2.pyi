@@ -276,3 +276,9 @@ class ForcedTrace(_message.Message):
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     trace_id: bytes
     def __init__(self, trace_id: _Optional[bytes] = ...) -> None: ...
+
+class ConfigureRequest(_message.Message):
+    __slots__ = ("configuration",)
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
+    configuration: bytes
+    def __init__(self, configuration: _Optional[bytes] = ...) -> None: ...

@@ -89,6 +89,11 @@ class ControlStub:
                 request_serializer=chordial__node_dot_wire_dot_control__pb2.ForceTraceRequest.SerializeToString,
                 response_deserializer=chordial__node_dot_wire_dot_control__pb2.ForcedTrace.FromString,
                 _registered_method=True)
+        self.Configure = channel.unary_unary(
+                '/chordial.control.v1.Control/Configure',
+                request_serializer=chordial__node_dot_wire_dot_control__pb2.ConfigureRequest.SerializeToString,
+                response_deserializer=chordial__node_dot_wire_dot_control__pb2.Done.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -168,6 +173,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Configure(self, request, context):
+        """Take up a newer configuration of the overlay: believed by its signature, whoever brings it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -225,6 +237,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.ForceTrace,
                     request_deserializer=chordial__node_dot_wire_dot_control__pb2.ForceTraceRequest.FromString,
                     response_serializer=chordial__node_dot_wire_dot_control__pb2.ForcedTrace.SerializeToString,
+            ),
+            'Configure': grpc.unary_unary_rpc_method_handler(
+                    servicer.Configure,
+                    request_deserializer=chordial__node_dot_wire_dot_control__pb2.ConfigureRequest.FromString,
+                    response_serializer=chordial__node_dot_wire_dot_control__pb2.Done.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -524,6 +541,33 @@ class Control:
             '/chordial.control.v1.Control/ForceTrace',
             chordial__node_dot_wire_dot_control__pb2.ForceTraceRequest.SerializeToString,
             chordial__node_dot_wire_dot_control__pb2.ForcedTrace.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Configure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chordial.control.v1.Control/Configure',
+            chordial__node_dot_wire_dot_control__pb2.ConfigureRequest.SerializeToString,
+            chordial__node_dot_wire_dot_control__pb2.Done.FromString,
             options,
             channel_credentials,
             insecure,

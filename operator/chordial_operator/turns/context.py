@@ -85,6 +85,8 @@ class OverlayMemory(msgspec.Struct):
     """The same at the last comparison, where it is another number: told at a pace (fleet H20)."""
     told_to_leave: dict[str, None] = {}
     """Pods of deleted sets, by uid, whose peers were told."""
+    configured: dict[str, tuple[str, int]] = {}
+    """Instance and sequence of the configuration that each pod, by uid, was last told."""
     numbers: dict[str, dict[str, SlowNumber]] = {}
     """Slow numbers of each object's status, by its kind and name."""
 

@@ -23,6 +23,7 @@ from chordial_operator.resources.overlay import Bundle, overlay_resources
 from chordial_operator.resources.peer_set import phone_ports
 from chordial_operator.spec.manifest import Manifest, meta_of
 from chordial_operator.spec.overlay import parse_overlay
+from chordial_operator.turns.configuring import tell_configuration
 from chordial_operator.turns.context import Context
 from chordial_operator.turns.departure import tell_setless
 from chordial_operator.turns.refounding import found_again, restart_all
@@ -55,6 +56,7 @@ async def overlay_turn(context: Context, body: Manifest) -> Next:
             await context.apply(_desired(context, scene))
             if anew is not None:
                 await restart_all(context, scene)
+            await tell_configuration(context, scene)
             await _remove_unwanted(context, scene)
             await _apply_admin(context, scene)
             await tell_setless(context, *_key(scene))

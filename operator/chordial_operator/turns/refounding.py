@@ -1,7 +1,7 @@
 """Founding an overlay once more, when nobody is left who could form its ring (fleet H7).
 
 The new instance is written first, then told in the bundle, then every pod is made anew, on a new
-volume: one that holds an identity of another founding is refused by its peer, and these hold nothing
+volume: one that holds an identity of another founding is refused by its peer. These hold nothing
 else. When, is decided in `decisions`.
 """
 

@@ -6,9 +6,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from chordial_node.adapters.identity_files import PeerIdentity, read_identity
+from chordial_node.adapters.identity_files import (
+    PeerIdentity,
+    read_identity,
+    take_configuration,
+)
 from chordial_node.config import ConfigError, IdentityConfig
 from chordial_node.security.certificates import Role
+from chordial_node.security.configuration import Configuration, sign_configuration
+from chordial_node.security.signatures import Ed25519Signatures
 from tests.node.adapters.overlay_rig import NODES, OVERLAY, Issuer, Paper
 
 
@@ -78,3 +84,56 @@ def test_overlay_keys_that_cannot_be_used_are_told(
     with pytest.raises(ConfigError, match=told) as raised:
         read(identity(issuer.peer(NODES[0]), keys))
     assert str(keys) in str(raised.value)
+
+
+SIGNER = Ed25519Signatures(b"s" * 32)
+
+
+def signed(sequence: int, signer: Ed25519Signatures = SIGNER, instance: str = "aa") -> bytes:
+    founders = (NODES[0].hex(),)
+    revoked = (NODES[2].hex(),) if sequence > 1 else ()
+    made = Configuration(OVERLAY, instance, sequence, founders, signer.public_key.hex(), revoked)
+    return sign_configuration(signer, made)
+
+
+@pytest.fixture
+def configured(issuer: Issuer, keys: Path, tmp_path: Path) -> IdentityConfig:
+    path = tmp_path / "configuration.json"
+    path.write_bytes(signed(1))
+    return identity(issuer.peer(NODES[1]), keys, configuration=str(path))
+
+
+def test_a_newer_configuration_is_kept_and_shuts_out(configured: IdentityConfig) -> None:
+    assert take_configuration(configured, OVERLAY, signed(2))
+    assert Path(configured.configuration).read_bytes() == signed(2)
+    assert read(configured).revoked == (NODES[2],)
+
+
+def test_an_older_configuration_or_the_same_changes_nothing(configured: IdentityConfig) -> None:
+    assert take_configuration(configured, OVERLAY, signed(3))
+    for sequence in (2, 3):
+        assert not take_configuration(configured, OVERLAY, signed(sequence))
+    assert Path(configured.configuration).read_bytes() == signed(3)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (signed(2, Ed25519Signatures(b"o" * 32)), "signed by somebody else"),
+        (signed(2, instance="bb"), "another founding"),
+        (signed(2).replace(b"bb", b"cc", 1)[:-9] + signed(3)[-9:], "signature|no signed"),
+        (b"nothing", "no signed configuration"),
+    ],
+    ids=["signer", "founding", "changed", "garbage"],
+)
+def test_what_the_authority_did_not_sign_is_not_believed(
+    configured: IdentityConfig, told: bytes, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=why):
+        take_configuration(configured, OVERLAY, told)
+    assert Path(configured.configuration).read_bytes() == signed(1)
+
+
+def test_a_peer_without_a_configuration_says_so(issuer: Issuer, keys: Path) -> None:
+    with pytest.raises(ConfigError, match=r"started without identity\.configuration"):
+        take_configuration(identity(issuer.peer(NODES[1]), keys), OVERLAY, signed(2))

@@ -65,6 +65,7 @@ QUESTIONS: tuple[Question, ...] = (
     control.Drain(restart=True),
     control.Lookup(RESOURCE),
     control.ForceTrace(b"a84b4c76e66710@chordial.test"),
+    control.Configure(b'{"document": "\xff", "signature": ""}'),
 )
 ANSWERED: tuple[tuple[type[Question], Answer], ...] = (
     (control.AskStatus, STATUS),
@@ -89,6 +90,7 @@ ANSWERED: tuple[tuple[type[Question], Answer], ...] = (
     (control.Drain, control.DrainAnswer(3, 0.25)),
     (control.Lookup, control.LookupAnswer(NODE, 2, found=True)),
     (control.ForceTrace, control.ForcedTrace(bytes(16))),
+    (control.Configure, control.Done()),
 )
 
 

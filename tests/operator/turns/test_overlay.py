@@ -2,8 +2,12 @@
 
 import asyncio
 
-from chordial_node.boundary.control import Drain
+from chordial_node.boundary.control import Configure, Drain
+from chordial_node.ids import node_id
+from chordial_node.security.configuration import open_configuration
+from chordial_node.security.signatures import Ed25519Signatures
 from chordial_operator.cluster.kinds import Ref
+from chordial_operator.enrollment.rotation import revoked
 from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import parse_overlay
 from tests.operator.specs import NAMESPACE, overlay_body, relays_body, seeds_body
@@ -209,3 +213,41 @@ def test_it_is_not_while_one_peer_holds_a_value_or_it_is_too_soon() -> None:
     rig.report("edge-0", entries=1)
     ringless_for(rig, 120.0)
     assert status(rig)["instanceID"] == before
+
+
+def configured(rig: Rig) -> list[tuple[str, int]]:
+    """Who was told which configuration, by its sequence."""
+    told = []
+    for peer, question in rig.peers.asked:
+        if isinstance(question, Configure):
+            signed = open_configuration(
+                Ed25519Signatures(bytes(32)), question.configuration, "calls.voice"
+            )
+            told.append((peer, signed.sequence))
+    rig.peers.asked.clear()
+    return sorted(told)
+
+
+def test_who_is_shut_out_is_told_to_every_other_peer_at_once_and_once() -> None:
+    rig = running()
+    configured(rig)
+    rig.settle(OVERLAY)
+    assert configured(rig) == []
+    out = rig.cluster.objects[Ref("StatefulSet", NAMESPACE, "edge-1")]["metadata"]["annotations"]
+    gone = node_id(out["chordial.dev/node-id"])
+    shut_out = rig.context.store.change(
+        parse_overlay(status_body(rig)), lambda record: revoked(record, gone)
+    )
+    asyncio.run(shut_out)
+    rig.peers.silent = ["seed-2"]
+    rig.settle(OVERLAY, rounds=1)
+    others = ["edge-0", *(f"seed-{number}" for number in range(5))]
+    sequence = max(number for _, number in configured(rig))
+    rig.settle(OVERLAY, rounds=1)
+    assert configured(rig) == [("seed-2", sequence)]
+    rig.peers.silent = []
+    rig.settle(OVERLAY, rounds=3)
+    assert configured(rig) == [("seed-2", sequence)]
+    rig.context.forget(NAMESPACE, "voice")
+    rig.settle(OVERLAY, rounds=1)
+    assert [peer for peer, _ in configured(rig)] == others
