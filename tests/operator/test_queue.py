@@ -163,7 +163,7 @@ def test_runs_at_most_so_many_turns_at_once_and_all_of_them() -> None:
 
         queue = WorkQueue(turn, Random(1), asyncio.get_running_loop().time, workers=4)
         for number in range(40):
-            queue.wake(Key("SipUser", "calls", str(number)))
+            queue.wake(Key("RelaySet", "calls", str(number)))
         await _until(queue, done)
         return most, max(seen.values())
 

@@ -1,7 +1,7 @@
 """A fleet under load: an overlay of short times, and phones that register and call all the while.
 
-Phones reach the relays by their Service's address, through two nodes; half of them are behind a
-symmetric NAT. Nothing is judged here: a test makes trouble between `begin` and `end` and looks at
+Phones reach the relays by their Service's address, through two nodes; half of them are behind
+symmetric NATs. Nothing is judged here: a test makes trouble between `begin` and `end` and looks at
 what the phones have counted. Figures are told, not asserted on time.
 """
 
@@ -29,9 +29,10 @@ CALLS_PER_SECOND = float(os.environ.get("CHORDIAL_LOAD_CALLS", "20"))
 SEEDS, RELAYS = 5, 3
 EXPIRES, HOLD = 20, 3
 PORT = 5060
-OPEN, BEHIND_NAT = 80, 81
-"""The namespaces of the two halves of the phones, each through a node of its own."""
-GATEWAYS = {OPEN: 1, BEHIND_NAT: 2}
+OPEN, BEHIND_NAT = range(80, 84), range(84, 88)
+"""The namespaces of the phones: the Service keeps all phones of one address at one relay."""
+GATEWAYS = {number: number % 2 + 1 for number in (*OPEN, *BEHIND_NAT)}
+"""Through which node each goes; none goes through the third, which is taken away."""
 PASSWORD = "crowd-secret"
 SHORT: Json = {
     "drain": {"timeout": "30s", "maxConcurrent": 2},
@@ -157,33 +158,28 @@ class Crowd:
         """Phones that are registered and call each other."""
         address = field(self.installation.json("get", "service", "edge"), "spec", "clusterIP")
         with ExitStack() as stack:
-            swarms = [stack.enter_context(half) for half in self._halves(address, folder)]
+            swarms = [stack.enter_context(part) for part in self._parts(address, folder)]
             load = Load(swarms, self.tell, what)
             load.register()
             everybody(swarms, "rate", per_second=CALLS_PER_SECOND / len(swarms))
             time.sleep(HOLD + 2)  # the load stands before the trouble begins
             yield load
 
-    def _halves(self, address: str, folder: Path) -> Iterator[AbstractContextManager[Swarm]]:
-        half = PHONES // 2
-        for number, namespace in self._namespaces().items():
-            index = number - OPEN
+    def _parts(self, address: str, folder: Path) -> Iterator[AbstractContextManager[Swarm]]:
+        part = PHONES // len(GATEWAYS)
+        for index, number in enumerate(GATEWAYS):
+            network.remove_phone(number)
+            add = network.add_phone if number in OPEN else network.add_phone_behind_nat
             options = (
-                "--count", str(half), "--first", str(half * index), "--callees", f"0:{half * 2}",
+                "--count", str(part), "--first", str(part * index),
+                "--callees", f"0:{part * len(GATEWAYS)}",
                 "--password", PASSWORD, "--expires", str(EXPIRES), "--hold", str(HOLD),
-                "--register-rate", "25", "--seed", str(index),
+                "--register-rate", str(50 / len(GATEWAYS)), "--seed", str(index),
             )  # fmt: skip
             yield swarm(
-                [(address, PORT)], folder, *options, namespace=namespace, name=f"swarm-{index}"
-            )
-
-    def _namespaces(self) -> dict[int, str]:
-        for number in GATEWAYS:
-            network.remove_phone(number)
-        return {
-            OPEN: network.add_phone(OPEN, NODES, GATEWAYS[OPEN]),
-            BEHIND_NAT: network.add_phone_behind_nat(BEHIND_NAT, NODES, GATEWAYS[BEHIND_NAT]),
-        }
+                [(address, PORT)], folder, *options,
+                namespace=add(number, NODES, GATEWAYS[number]), name=f"swarm-{number}",
+            )  # fmt: skip
 
     def _is_settled(self, relays: int) -> bool:
         status = self.installation.json("get", "relayset", "edge")["status"]
@@ -254,14 +250,17 @@ class Load:
         return before
 
     def _call_everyone(self) -> list[str]:
-        """Call each phone from the other half; returns whom nobody reached."""
-        half = PHONES // 2
-        names = [f"u{number:04}" for number in range(half * 2)]
-        parts = (names[half:], names[:half])
+        """Call each phone, from another address; returns whom nobody reached."""
+        part = PHONES // len(self.swarms)
+        names = [f"u{number:04}" for number in range(part * len(self.swarms))]
+        names = names[len(names) // 2 :] + names[: len(names) // 2]
         tokens = [
-            each.send("call_everyone", users=users, per_second=CALLS_PER_SECOND / 2)
-            for each, users in zip(self.swarms, parts, strict=True)
-        ]
+            each.send(
+                "call_everyone", users=names[part * index : part * (index + 1)],
+                per_second=CALLS_PER_SECOND / len(self.swarms),
+            )
+            for index, each in enumerate(self.swarms)
+        ]  # fmt: skip
         patience = PHONES / CALLS_PER_SECOND + 90
         lost: list[str] = []
         for each, token in zip(self.swarms, tokens, strict=True):
