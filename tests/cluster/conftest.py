@@ -7,7 +7,8 @@ running, with the images of what is in the checkout now.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,17 +19,46 @@ from tests.cluster.quiet import QuietPhone, quiet
 
 LEFT_OUT = pytest.StashKey[int]()
 TOLD = pytest.StashKey[list[str]]()
+SHARED = pytest.StashKey[ExitStack]()
+OF_THE_FLEET = (
+    "test_calls", "test_outsiders", "test_impostor", "test_quiet_phone", "test_restart",
+)  # fmt: skip
+"""These share one fleet, in this order: the last two want what the others have left."""
+BREAKS_THE_CLUSTER = ("test_cable",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the cluster's tests out of a run that did not ask for them by `-m cluster`."""
     if "cluster" in config.getoption("markexpr"):
+        items.sort(key=place_of)
         return
     left_out = [item for item in items if item.get_closest_marker("cluster")]
     config.stash[LEFT_OUT] = len(left_out)
     if left_out:
         items[:] = [item for item in items if not item.get_closest_marker("cluster")]
         config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """End the fleet that tests share after the last of them: others change the definitions."""
+    result = yield
+    is_last = nextitem is not None and place_of(nextitem)[0] != 0
+    if is_last and place_of(item)[0] == 0 and SHARED in item.config.stash:
+        item.config.stash[SHARED].close()
+    return result
+
+
+def place_of(item: pytest.Item) -> tuple[int, int]:
+    """The place of a test among all: those that share a fleet, others, those under load, last."""
+    name = item.path.stem
+    if name in OF_THE_FLEET:
+        return 0, OF_THE_FLEET.index(name)
+    if name in BREAKS_THE_CLUSTER:
+        return 3, 0
+    return (2 if item.path.parent.name == "load" else 1), 0
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -54,21 +84,23 @@ def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def fleet(cluster: Cluster) -> Iterator[Fleet]:
+def fleet(cluster: Cluster, pytestconfig: pytest.Config) -> Iterator[Fleet]:
     """An overlay of five seeds and three relays behind a balancer; no test may take it apart."""
     made = Fleet(cluster)
-    try:
+    with ExitStack() as shared:
+        pytestconfig.stash[SHARED] = shared
+        shared.callback(made.installation.remove)
         made.start()
         yield made
-    finally:
-        made.installation.remove()
 
 
 @pytest.fixture(scope="session")
-def quiet_phone(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuietPhone]:
+def quiet_phone(
+    fleet: Fleet, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> QuietPhone:
     """A phone behind a NAT that says nothing from now on: who wants its silence begins it early."""
-    with quiet(fleet, tmp_path_factory.mktemp("quiet")) as phone:
-        yield phone
+    shared = pytestconfig.stash[SHARED]
+    return shared.enter_context(quiet(fleet, tmp_path_factory.mktemp("quiet")))
 
 
 @pytest.fixture(scope="session")

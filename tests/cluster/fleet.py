@@ -21,8 +21,8 @@ NAMESPACE = "proofs"
 BALANCER = "192.168.78.70"
 UDP, TCP, TLS = 5060, 5060, 5061
 SEEDS, RELAYS = 5, 3
-MAX_EXPIRES = 600
-"""Seconds; half of it is more than three minutes, in which a phone has nothing to say."""
+MAX_EXPIRES = 1200
+"""Seconds; a part of it is far more than three minutes, in which a phone has nothing to say."""
 ON_EVERY_NODE = {
     "topologyKey": "kubernetes.io/hostname",
     "maxSkew": 1,
