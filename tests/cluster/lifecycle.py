@@ -206,7 +206,9 @@ class Fleet(Installation):
     def in_pod(self, pod: str, program: str, *arguments: str) -> str:
         """Run a Python program in a peer's pod."""
         python = "/opt/chordial/bin/python"
-        return self.kubectl("exec", pod, "--", python, "-c", program, *arguments).strip()
+        where = f"--namespace={self.namespace}"
+        command = ("--", python, "-c", program, *arguments)
+        return self.cluster.kubectl("exec", pod, where, *command).strip()
 
 
 @contextmanager

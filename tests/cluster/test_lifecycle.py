@@ -59,6 +59,13 @@ def test_no_object_has_a_finalizer(fleet: Fleet) -> None:
     assert fleet.finalizers() == {}
 
 
+def test_a_deleted_set_goes_with_its_peers(fleet: Fleet) -> None:
+    fleet.kubectl("delete", "bootstrapset/gone", "bootstrapset/kept", "--wait=false")
+    with timed("two sets deleted, their peers gone"):
+        fleet.until("no pods", lambda: not _pods_of(fleet, "gone") + _pods_of(fleet, "kept"), 60)
+    fleet.settled("bootstrapset/seed", 5)
+
+
 def test_a_deleted_child_comes_back(fleet: Fleet) -> None:
     for child in CHILDREN:
         before = fleet.json("get", child)["metadata"]
@@ -155,16 +162,6 @@ def test_a_restart_goes_one_by_one(fleet: Fleet) -> None:
     assert max(away) == 1
 
 
-def test_a_set_goes_with_its_volumes_if_it_says_so(fleet: Fleet) -> None:
-    fleet.kubectl("delete", "bootstrapset/gone", "bootstrapset/kept", "--wait=false")
-    with timed("two sets deleted, their peers gone"):
-        fleet.until("no pods", lambda: not _pods_of(fleet, "gone") + _pods_of(fleet, "kept"), 60)
-    with timed("volume reclaimed"):
-        fleet.until("one volume is gone", lambda: not fleet.left_of("gone"), 90)
-    assert fleet.left_of("kept") == ["persistentvolumeclaim/kept-0"]
-    fleet.kubectl("delete", "persistentvolumeclaim/kept-0")
-
-
 @pytest.mark.parametrize("moment", ["scale-out", "scale-in", "upgrade"])
 def test_a_set_is_deleted_in_the_middle(fleet: Fleet, moment: str) -> None:
     fleet.apply(relays("passing", 1 if moment == "scale-out" else 2))
@@ -185,7 +182,7 @@ def test_a_set_is_deleted_in_the_middle(fleet: Fleet, moment: str) -> None:
     with timed(f"set deleted in the middle of {moment}, gone"):
         fleet.kubectl("delete", "relayset/passing")
         fleet.until("nothing is left", lambda: not fleet.left_of("passing"), 90)
-    assert len(fleet.peers("edge")) == 2
+    fleet.settled("relayset/edge", 2)
 
 
 def test_an_overlay_is_deleted_while_it_is_founded(fleet: Fleet) -> None:
@@ -197,6 +194,13 @@ def test_an_overlay_is_deleted_while_it_is_founded(fleet: Fleet) -> None:
     with timed("overlay deleted while it is founded, gone"):
         fleet.until("nothing is left", lambda: not _of_overlay(fleet, "young"), 90)
         fleet.until("its authority is gone", lambda: fleet.is_gone("secret/ca-lifecycle-young"), 20)
+
+
+def test_volumes_of_a_deleted_set_are_reclaimed_if_it_said_so(fleet: Fleet) -> None:
+    with timed("volume reclaimed"):
+        fleet.until("one volume is gone", lambda: not fleet.left_of("gone"), 120)
+    assert fleet.left_of("kept") == ["persistentvolumeclaim/kept-0"]
+    fleet.kubectl("delete", "persistentvolumeclaim/kept-0")
 
 
 def test_an_overlay_that_is_made_again_is_the_same(fleet: Fleet) -> None:
