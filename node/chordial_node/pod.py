@@ -282,13 +282,13 @@ class Pod:
         is_changed = _mark_of(bundle) != self._volume.bundle
         if not wanted:
             return is_changed
-        is_older = wanted != node.bundle_hash or self._is_sequence_new(bundle, held)
+        is_older = wanted != node.bundle_hash or self._is_sequence_new(bundle)
         return is_older and (is_changed or time.time() - held.enrolled_at > AGAIN_SECONDS)
 
-    def _is_sequence_new(self, bundle: Path, held: Held) -> bool:
-        """Tell whether a later configuration was signed: somebody else may be shut out."""
+    def _is_sequence_new(self, bundle: Path) -> bool:
+        """Tell whether a later configuration was signed that the operator has not told."""
         told = _read_text(bundle / "sequence")
-        return told.isdecimal() and int(told) > held.configuration.sequence
+        return told.isdecimal() and int(told) > self._volume.sequence
 
 
 def _read_config(paths: PodPaths) -> PodConfig:

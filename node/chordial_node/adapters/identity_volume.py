@@ -93,6 +93,15 @@ class IdentityVolume:
         return about.listener_names if about is not None else ()
 
     @property
+    def sequence(self) -> int:
+        """Of the configuration that lies there, told to the running peer perhaps; 0: none does."""
+        try:
+            present = self._read("configuration.json")
+            return self._configuration(present).sequence if present is not None else 0
+        except VolumeError:  # the next enrollment says what is wrong
+            return 0
+
+    @property
     def is_superseded(self) -> bool:
         """Whether another process has taken this identity, and there is no new certificate yet."""
         return self._read(NEXT_KEY) is not None

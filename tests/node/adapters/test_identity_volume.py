@@ -171,9 +171,11 @@ def test_a_superseded_identity_counts_no_more_and_its_key_is_kept_until_there_is
 ) -> None:
     volume = volume_at(tmp_path)
     first = volume.private_key()
+    assert volume.sequence == 0
     volume.keep(operator.answer(volume), "host", "", time.time())
     volume.supersede()
     again = volume_at(tmp_path)
+    assert again.sequence == CONFIGURATION.sequence
     assert again.is_superseded
     assert again.private_key() not in (first, b"")
     assert (tmp_path / "identity" / "private.key").read_bytes() == first
