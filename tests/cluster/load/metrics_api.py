@@ -148,13 +148,13 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, context: ssl.SSLContext, said: Answer) -> None:
         self.said = said
-        super().__init__((MACHINE, 0), _Handler)
+        super().__init__((MACHINE, 0), _Conversation)
         self.socket = context.wrap_socket(
             self.socket, server_side=True, do_handshake_on_connect=False
         )
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Conversation(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
