@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chordial_node.boundary.effects import CloseLink, OpenLink, WriteFrame
 from chordial_node.boundary.events import FrameReceived
@@ -335,6 +336,30 @@ def test_an_older_life_of_a_peer_in_the_ring_is_refused() -> None:
     send(wire, one, two.own, 2)
     wire.run(0.1)
     assert two.caught == [2]
+
+
+class LaterLife(Catcher):
+    """Another process with the same Node-ID, which comes to the ring."""
+
+    def hello(self) -> Hello:
+        hello = super().hello()
+        return replace(hello, member=member(self.own, incarnation=2), in_ring=False)
+
+
+def test_the_life_at_the_end_of_a_link_is_told_of_a_later_one_that_comes() -> None:
+    wire = Wire()
+    one, two = pair(wire)
+    send(wire, two, one.own, 1)
+    wire.run(1.0)
+    [first] = {each.link for each in wire.of(WriteFrame, two.own)}
+    later = LaterLife(one.own, [two.own])
+    wire.add(later)
+    call(wire, later, partial(later.links.ensure, two.own))
+    wire.run(0.1)
+    frames = [decode_frame(w.data) for w in wire.of(WriteFrame, two.own) if w.link == first]
+    told = [decode_body(each.method, each.body) for frame in frames for each in frame]
+    news = [each for each in told if isinstance(each, DigestDiff)]
+    assert [record.incarnation for each in news for record in each.records] == [2]
 
 
 def test_nothing_is_taken_before_a_hello() -> None:

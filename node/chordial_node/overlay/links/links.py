@@ -337,6 +337,7 @@ class Links:
         self._writer.on_up(link)
         current = self._book.by_node.get(link.node)
         if current is not None and current is not link:
+            self._tell_end(current, hello)
             self._settle(current, link, hello)
         else:
             self._book.by_node[link.node] = link
@@ -349,6 +350,15 @@ class Links:
             return
         news = DigestDiff(buckets=(), records=(known,))
         self._writer.write(link, [control_envelope(self._own, news)])
+
+    def _tell_end(self, current: Link, hello: Hello) -> None:
+        """Let the life at the end of a link know of a later one that comes, before it hears worse.
+
+        It would refute that it is dead, and could raise its life to just that of the other.
+        """
+        known = self._table.get(current.node)
+        if current.state is LinkState.UP and known and hello.member.incarnation > known.incarnation:
+            self.send_control(current.node, DigestDiff(buckets=(), records=(hello.member,)))
 
     def _settle(self, current: Link, rival: Link, hello: Hello) -> None:
         """Let one of two links to the same peer carry everything."""
