@@ -6,7 +6,7 @@ Fleet H16. Pure; what is done with the answer belongs to the decisions that ask.
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from chordial_operator.decisions.views import PeerView, is_known
+from chordial_operator.decisions.views import PeerView
 
 REPORT_SECONDS = 30.0
 """What a peer said longer ago than this is no longer its word."""
@@ -67,19 +67,3 @@ def agreement(overlay: Sequence[PeerView]) -> tuple[int, int]:
         if peer.is_up and peer.report and peer.report.membership_digest
     )
     return max(counts.values(), default=0), counts.total()
-
-
-def is_gone(peer: PeerView, overlay: Sequence[PeerView]) -> bool:
-    """Tell whether the ring agrees that a peer is no part of it; not while nobody can tell."""
-    can_tell = any(
-        other.report is not None and other.is_up for other in overlay if other.name != peer.name
-    )
-    return can_tell and not is_known(peer, overlay)
-
-
-def ring_stands(overlay: Sequence[PeerView]) -> bool:
-    """Tell whether some serving peer says that it has joined and is in step: a ring is founded."""
-    return any(
-        peer.is_up and peer.report and peer.report.is_ready and peer.report.in_step
-        for peer in overlay
-    )

@@ -65,10 +65,6 @@ class Reason(StrEnum):
     KEY_TAKEN = "key_taken"
 
 
-MAY_CHANGE = (Reason.BUSY, Reason.NOT_AUTHENTICATED, Reason.NO_NODE_ID)
-"""What may be otherwise in a moment: a new token, a cache that lags, an operator that writes."""
-
-
 class EnrollmentRefusedError(Exception):
     """Nobody gets a certificate for this; the message says why, to the caller and the log."""
 

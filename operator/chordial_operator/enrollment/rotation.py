@@ -90,12 +90,6 @@ def hash_of(record: AuthorityRecord) -> str:
     return bundle_hash(record.roots, [key.number for key in record.keys])
 
 
-def waiting_for(record: AuthorityRecord, peers: Sequence[PeerBundle]) -> tuple[str, ...]:
-    """Return the peers that hold the next step up, for a condition's message."""
-    expected = hash_of(record)
-    return tuple(sorted(peer.peer for peer in peers if peer.bundle_hash != expected))
-
-
 def founded(record: AuthorityRecord, now: float) -> AuthorityRecord:
     """Return the record of an overlay whose ring stands; the first time counts."""
     if record.founded_at:

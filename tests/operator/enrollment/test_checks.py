@@ -5,7 +5,6 @@ import pytest
 from chordial_node.ids import node_id
 from chordial_node.security.certificates import key_hash_of
 from chordial_operator.enrollment.checks import (
-    MAY_CHANGE,
     Admission,
     EnrollmentRefusedError,
     Evidence,
@@ -223,10 +222,6 @@ def test_a_pod_whose_key_somebody_else_has_gets_another_one() -> None:
     for proof in (evidence(pod=TERMINATING, stateful_set=issued(OTHER_KEY)), evidence(pod=None)):
         with pytest.raises(EnrollmentRefusedError):
             admit(proof, wish, NOW)
-
-
-def test_only_what_may_be_otherwise_in_a_moment_is_worth_another_try() -> None:
-    assert [*MAY_CHANGE] == [Reason.BUSY, Reason.NOT_AUTHENTICATED, Reason.NO_NODE_ID]
 
 
 @pytest.mark.parametrize(

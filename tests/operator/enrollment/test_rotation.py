@@ -21,7 +21,6 @@ from chordial_operator.enrollment.rotation import (
     next_record,
     rekeyed,
     revoked,
-    waiting_for,
 )
 from tests.operator.enrollment.records import DAY, NOW, made, seeded
 
@@ -120,12 +119,6 @@ def test_the_number_after_the_highest_is_the_lowest() -> None:
     announced = step(record)
     assert [key.number for key in announced.keys] == [255, 0]
     assert [key.number for key in step(announced).keys] == [0, 255]
-
-
-def test_who_holds_a_rotation_up_is_named() -> None:
-    record = made()
-    peers = [PeerBundle("edge-2", ""), PeerBundle("edge-0", hash_of(record))]
-    assert waiting_for(record, peers) == ("edge-2",)
 
 
 def test_an_overlay_is_founded_once_and_again_only_under_another_instance_id() -> None:
