@@ -92,7 +92,8 @@ class EnrollmentDesk:
             admission, enrolled = await self._enroll(request, source)
         except EnrollmentRefusedError as error:
             self.outcomes[error.reason] += 1
-            log.warning("refused %s: %s (%s)", source, error, error.reason)
+            if error.reason is not Reason.BUSY:  # a flood is counted, a line each would be another
+                log.warning("refused %s: %s (%s)", source, error, error.reason)
             raise
         except Exception:
             self.outcomes["failed"] += 1

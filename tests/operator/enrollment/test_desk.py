@@ -280,14 +280,19 @@ async def test_a_pod_that_asks_too_often_waits() -> None:
 
 
 @on_a_loop
-async def test_a_source_that_asks_too_often_costs_the_api_server_nothing() -> None:
+async def test_a_source_that_asks_too_often_costs_neither_a_question_nor_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     api = living_peer()
     desk = desk_at(api)
     for _ in range(int(PER_SOURCE.burst)):
         await refused_at(desk, new_key(), token="forged")
     asked = len(api.asked)
+    caplog.clear()
     assert (await refused_at(desk, new_key(), token="forged")).reason is Reason.BUSY
     assert len(api.asked) == asked
+    assert not caplog.records
+    assert desk.outcomes["busy"] == 1
 
 
 @on_a_loop
