@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from chordial_operator.spec.manifest import (
+    InvalidSpecError,
     Manifest,
     NameRef,
     ObjectMeta,
@@ -102,12 +103,16 @@ class Overlay(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         """The first domain: the realm of its users' passwords, and what a bare address means."""
         return self.domains[0]
 
-    @property
-    def least_peers(self) -> int:
-        """How many peers the ring and the copies need: r + 1, and one for each copy."""
-        return max(self.copies, self.successors + 1)
-
 
 def parse_overlay(body: Manifest) -> Overlay:
     """Return what an Overlay asks for; InvalidSpecError names the field that cannot be used."""
     return parse_spec(body, Overlay)
+
+
+def parse_referred_overlay(body: Manifest) -> Overlay:
+    """Return what the Overlay of a set or user asks for; its errors say whose spec is wrong."""
+    try:
+        return parse_overlay(body)
+    except InvalidSpecError as error:
+        field = f"Overlay {body['metadata']['name']}, {error.field}"
+        raise InvalidSpecError(field, error.message) from error

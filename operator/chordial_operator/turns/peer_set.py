@@ -27,11 +27,16 @@ from chordial_operator.resources.peer import claim, stateful_set
 from chordial_operator.resources.peer_set import config_map, services
 from chordial_operator.resources.pod import Identity, Revision
 from chordial_operator.spec.manifest import Manifest
-from chordial_operator.spec.overlay import parse_overlay
+from chordial_operator.spec.overlay import parse_referred_overlay
 from chordial_operator.spec.peer_set import PeerSet
 from chordial_operator.turns.context import Context, NotReadyYetError
 from chordial_operator.turns.departure import finish_leaving, replace_lost
-from chordial_operator.turns.reporting import report_alone, report_name_taken, report_set
+from chordial_operator.turns.reporting import (
+    report_alone,
+    report_name_taken,
+    report_set,
+    report_set_without_authority,
+)
 from chordial_operator.turns.restart import apply_standing, stands
 from chordial_operator.turns.scene import PARSERS, Scene, config_of, look, revision, who_has_names
 
@@ -71,13 +76,14 @@ async def peer_set_turn(context: Context, body: Manifest) -> Next:
     if holder:
         await report_name_taken(context, peer_set, body, holder)
         return Next(after=WATCHED_SECONDS)
-    overlay = parse_overlay(found)
+    overlay = parse_referred_overlay(found)
     turn = SetTurn()
     async with context.memory(peer_set.meta.namespace, peer_set.overlay).lock:
         try:
             scene = await look(context, overlay)
         except AuthorityError as error:
-            raise NotReadyYetError(str(error), after=AUTHORITY_SECONDS) from error
+            await report_set_without_authority(context, peer_set, body, str(error))
+            return Next(after=AUTHORITY_SECONDS)
         try:
             if not overlay.paused:
                 await _work(context, scene, peer_set, body, turn)

@@ -21,6 +21,7 @@ from chordial_operator.spec.manifest import Manifest
 from chordial_operator.spec.overlay import Overlay
 from chordial_operator.spec.peer_set import PeerSet
 from chordial_operator.spec.sip_user import SipUser
+from chordial_operator.status.conditions import Reason, not_ready_status
 from chordial_operator.status.hindrances import (
     address_pending,
     certificates_missing,
@@ -86,6 +87,21 @@ async def report_set(
     status = set_status(peer_set, facts, numbers, previous, scene.now)
     await context.apply_status(body, status)
     return facts.is_complete(peer_set.replicas)
+
+
+async def report_set_without_authority(
+    context: Context, peer_set: PeerSet, body: Manifest, problem: str
+) -> None:
+    """Tell that a set waits for its overlay's authority; its peers run on, told as before."""
+    message = f"Overlay {peer_set.overlay}: {problem}"
+    status = not_ready_status(
+        body.get("status"),
+        Reason.CERTIFICATE_MISSING,
+        message,
+        peer_set.meta.generation,
+        context.clock(),
+    )
+    await context.apply_status(body, status)
 
 
 async def report_alone(context: Context, peer_set: PeerSet, body: Manifest) -> None:

@@ -20,11 +20,11 @@ from chordial_operator.enrollment.authority import AuthorityError, OverlayIdenti
 from chordial_operator.queue import SETTLED, Next
 from chordial_operator.resources.objects import overlay_labels, owner
 from chordial_operator.spec.manifest import InvalidSpecError, Manifest, SecretKeyRef
-from chordial_operator.spec.overlay import Overlay, parse_overlay
+from chordial_operator.spec.overlay import Overlay, parse_referred_overlay
 from chordial_operator.spec.sip_user import SipUser, parse_sip_user
 from chordial_operator.status.hindrances import overlay_not_found
 from chordial_operator.status.sip_user import UserFacts
-from chordial_operator.turns.context import Context, NotReadyYetError
+from chordial_operator.turns.context import Context, NotReadyYetError, log
 from chordial_operator.turns.reporting import report_user
 from chordial_operator.turns.users import source_of
 
@@ -50,7 +50,7 @@ async def sip_user_turn(context: Context, body: Manifest) -> Next:
         problem = overlay_not_found(user.overlay, user.meta.namespace)
         await report_user(context, user, body, UserFacts(overlay_problem=problem))
         return SETTLED
-    overlay = parse_overlay(found)
+    overlay = parse_referred_overlay(found)
     facts = UserFacts(realm=_domain_of(user, overlay), secret_name=_secret_of(user).name)
     older = _older(context, user, overlay)
     if older:
@@ -136,10 +136,11 @@ async def _password(context: Context, user: SipUser, overlay: Overlay, body: Man
         raise _SecretProblemError(f"Secret {where.name} has no key {where.key!r}: add it")
     try:
         return base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except (binascii.Error, UnicodeDecodeError):
+        # the cause is left out: it holds the password
         raise _SecretProblemError(
-            f"key {where.key!r} of Secret {where.name} is no UTF-8 text"
-        ) from error
+            f"key {where.key!r} of Secret {where.name} is no UTF-8 text: write it again"
+        ) from None
 
 
 async def _make_secret(context: Context, user: SipUser, overlay: Overlay, name: str) -> Manifest:
@@ -214,7 +215,9 @@ async def _set_user(context: Context, user: SipUser, question: SetUser) -> None:
         try:
             answer = await peers.ask(name, question)
         except PeerUnreachableError as error:
-            said = str(error)
+            # its words differ from peer to peer: in a status they would be a write each time
+            log.info("%s has not taken the record of a user: %s", name, error)
+            said = said or "those that were asked do not answer"
             continue
         if isinstance(answer, Done):
             return

@@ -143,6 +143,15 @@ def _note(
             if told.get(meta.name) != user.contacts:
                 waiting[meta.name] = user.contacts
     memory.users_missing = tuple(missing)
+    _forget_numbers(memory, bodies)
     first = {name: waiting[name] for name in memory.contacts_waiting if name in waiting}
     memory.contacts, memory.contacts_waiting = told, {**first, **waiting}
     memory.key_numbers = tuple(sorted({user.key_number for user in users}))
+
+
+def _forget_numbers(memory: OverlayMemory, bodies: list[Manifest]) -> None:
+    """Forget what the statuses of SipUsers that are gone were told."""
+    present = {f"SipUser/{body['metadata']['name']}": None for body in bodies}
+    for key in [each for each in memory.numbers if each.startswith("SipUser/")]:
+        if key not in present:
+            del memory.numbers[key]

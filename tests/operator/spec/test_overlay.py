@@ -15,7 +15,7 @@ def test_the_least_overlay_has_every_default() -> None:
     least = overlay(domains=["voice.example.org"])
     assert least.meta.name == "voice"
     assert least.realm == "voice.example.org"
-    assert (least.copies, least.successors, least.least_peers) == (3, 3, 4)
+    assert (least.copies, least.successors) == (3, 3)
     assert least.certificates.lifetime == 604_800
     assert least.limits.max_value_size.amount == 65_536
     assert least.upgrade.peer_timeout == 900
@@ -38,7 +38,6 @@ def test_reads_what_is_said() -> None:
         paused=True,
     )
     assert said.domains == ("a.example", "b.example")
-    assert said.least_peers == 9
     assert said.image is not None
     assert (said.image.digest, said.image.pull_policy) == ("sha256:0", "IfNotPresent")
     assert said.image_pull_secrets == (NameRef("registry"),)

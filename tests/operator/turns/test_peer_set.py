@@ -161,6 +161,21 @@ def test_an_unusable_spec_is_said_and_left_alone() -> None:
     assert "spec.drain.timeout" in told["message"]
 
 
+def test_an_unusable_overlay_is_told_as_its_own_fault_not_the_sets() -> None:
+    rig = Rig(overlay_body(certificates={"lifetime": "soon"}), seeds_body())
+    rig.turn(*SEED)
+    told = rig.condition("BootstrapSet", "seed", "Ready")
+    assert told["message"].startswith("Overlay voice, spec.certificates.lifetime: must be")
+
+
+def test_a_set_says_that_it_waits_for_its_overlays_authority() -> None:
+    rig = Rig(overlay_body(certificates={"caSecretRef": {"name": "ours"}}), seeds_body())
+    assert rig.turn(*SEED).after is not None
+    told = rig.condition("BootstrapSet", "seed", "Ready")
+    assert (told["status"], told["reason"]) == ("False", "CertificateMissing")
+    assert "ours does not exist" in told["message"]
+
+
 def test_why_a_pod_is_refused_is_said_in_the_api_servers_words() -> None:
     rig = running()
     rig.cluster.drop(Ref("Pod", NAMESPACE, "edge-1-0"))

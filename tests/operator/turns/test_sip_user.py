@@ -97,6 +97,28 @@ def test_another_peer_is_asked_when_one_is_silent() -> None:
     assert rig.condition(*ALICE, "Ready")["status"] == "True"
 
 
+def test_who_does_not_answer_is_told_in_words_that_stay_the_same() -> None:
+    rig = running()
+    rig.peers.silent = list(rig.peers.by_name)
+    rig.turn(*ALICE)
+    told = rig.condition(*ALICE, "Ready")["message"]
+    assert told == "No peer took the record: those that were asked do not answer."
+
+
+def test_a_password_that_is_no_text_is_told_without_a_byte_of_it() -> None:
+    rig = running()
+    rig.turn(*ALICE)
+    ref = Ref("Secret", NAMESPACE, "alice-sip")
+    secret = rig.cluster.objects[ref]
+    value = base64.b64encode(b"hush\xff").decode()
+    rig.cluster.put({**secret, "data": {**secret["data"], "password": value}})
+    rig.turn(*ALICE)
+    told = rig.condition(*ALICE, "CredentialsReady")
+    assert (told["status"], told["reason"]) == ("False", "SecretNotFound")
+    assert "no UTF-8 text" in told["message"]
+    assert "0xff" not in told["message"]
+
+
 def test_a_refusal_is_told() -> None:
     rig = running()
     rig.peers.answers[SetUser] = Refused("forbidden", "this overlay serves another domain")
@@ -187,6 +209,21 @@ def test_a_record_that_the_overlay_lost_is_sent_again() -> None:
     rig.turn(*USERS)  # the overlay lists nobody
     rig.settle(ALICE)
     assert len(sent(rig)) == 2
+
+
+def test_what_was_told_of_a_user_that_is_gone_is_forgotten() -> None:
+    rig = running()
+    rig.settle(ALICE)
+    users = (UserStatus("alice", REALM, True, source(rig), 2, 1),)
+    rig.peers.answers[ListUsers] = UsersAnswer(users)
+    rig.turn(*USERS)
+    rig.turn(*ALICE)
+    memory = rig.context.memory(NAMESPACE, "voice")
+    assert "SipUser/alice" in memory.numbers
+    rig.cluster.drop(Ref("SipUser", NAMESPACE, "alice"))
+    memory.users_due = True
+    rig.turn(*USERS)
+    assert "SipUser/alice" not in memory.numbers
 
 
 def test_contacts_come_from_the_overlay() -> None:
