@@ -127,7 +127,7 @@ class Delivery:
         is_own = self._sides.node_of(side) == self._own
         flow = self._flow_of(side) if is_own else None
         if flow is not None and self.is_ending:
-            return await self._newer(side, trace) or Way(flow, side=side)
+            return await self._newer(side, flow, trace) or Way(flow, side=side)
         if flow is not None and not self._has_moved(side, flow):
             return Way(flow, side=side)
         if side.device != NO_DEVICE:
@@ -172,17 +172,29 @@ class Delivery:
             return False
         return not self._overlay.is_alive(binding.registration.edge)
 
-    async def _newer(self, side: SideToken, trace: Trace | None) -> Way | None:
-        """The way to a phone that has registered at another peer since; that fails quietly."""
+    async def _newer(self, side: SideToken, flow: Flow, trace: Trace | None) -> Way | None:
+        """The way to a phone that has registered at another peer since; that fails quietly.
+
+        Nothing may come through a datagram flow of an edge that is unready: what is for such a
+        phone waits until it has come to its next edge.
+        """
         if side.device == NO_DEVICE:
             return None
+
+        def is_elsewhere(found: Bindings) -> bool:
+            binding = found.get(side.device)
+            return binding is None or binding.registration.edge != self._own
+
         try:
-            found = (await self._location.find(side.resource, trace)).get(side.device)
+            found = await self._location.find(side.resource, trace)
+            if not flow.is_reliable and not is_elsewhere(found):
+                found = await self._holding.wait(side.resource, found, is_elsewhere, trace)
         except OverlayError:
             return None
-        if found is None or found.registration.edge == self._own:
+        binding = found.get(side.device)
+        if binding is None or binding.registration.edge == self._own:
             return None
-        return _unchanged(self.way_to(side.resource, found))
+        return _unchanged(self.way_to(side.resource, binding))
 
     def _has_moved(self, side: SideToken, flow: Flow) -> bool:
         """Tell whether a phone's datagrams come from elsewhere by now: its NAT has rebound."""

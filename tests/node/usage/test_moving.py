@@ -258,6 +258,19 @@ def test_an_edge_in_its_last_steps_follows_a_phone_that_has_come_elsewhere() -> 
     assert [to for to, m in moved.wire.edges[2].sent if m.is_request and m.method == b"BYE"]
 
 
+def test_an_edge_in_its_last_steps_keeps_a_bye_until_the_phone_has_come_elsewhere() -> None:
+    moved = Moved()
+    invite, answer = moved.answer_call()
+    moved.drain_in_a_call()
+    moved.alice.send(moved.alice.within_call(b"BYE", invite, answer, as_caller=True))
+    moved.wire.run(3.0)
+    assert moved.came(b"BYE") == 0  # no datagram comes through the flow of an unready peer
+    moved.move()
+    moved.wire.run(1.5)
+    assert moved.came(b"BYE") == 1
+    assert [to for to, m in moved.wire.edges[2].sent if m.is_request and m.method == b"BYE"]
+
+
 def test_a_binding_of_the_last_steps_is_marked_from_the_start() -> None:
     moved = Moved()
     moved.drain()
