@@ -224,6 +224,7 @@ class Pod:
             loop = asyncio.get_running_loop()
             for work in (self._renew(node, held), self._follow_config(node, held)):
                 tasks.append(loop.create_task(work))
+                tasks[-1].add_done_callback(self._on_work_ended)
             return await node.wait()
         finally:
             self._node = None
@@ -232,13 +233,18 @@ class Pod:
             self._http.show(None)
             await node.close()
 
+    def _on_work_ended(self, task: "asyncio.Task[Never]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.log.fault("nothing is renewed or taken up any more: a fault of our own", error)
+
     async def _renew(self, node: Node, held: Held) -> Never:
         """Renew at a third of the certificate's life; when bundle or names have changed."""
         part = RENEW_AT * self._random.uniform(0.9, 1.1)
         while True:
             due = held.enrolled_at + part * (held.identity.not_after - held.enrolled_at)
-            await self._until(due, node, held)
             try:
+                await self._until(due, node, held)
                 held = await self._enroll_once()
                 node.renew()
                 continue
@@ -340,7 +346,7 @@ def _needed(path: Path) -> bytes:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return ""
 

@@ -145,6 +145,24 @@ def test_other_names_of_its_listeners_are_a_reason_to_enroll_again(tmp_path: Pat
         assert pod.is_ready()
 
 
+def test_a_volume_that_cannot_be_read_for_a_while_does_not_end_renewal(tmp_path: Path) -> None:
+    listeners = (PodListener("tls", Transport.TLS, 5061),)
+    with pods(tmp_path, 1, 3600.0, role="relay", listeners=listeners) as (operator, (pod,)):
+        operator.start()
+        pod.start()
+        wait_for(pod.is_ready)
+        about = Path(pod.paths.identity) / "about.json"
+        kept = about.rename(about.with_name("about.away"))
+        about.mkdir()
+        wait_for(lambda: '"message":"no renewal"' in pod.told())
+        about.rmdir()
+        kept.rename(about)
+
+        pod.configure(advertise=("sip.voice.test",))
+        wait_for(lambda: len(operator.asked) == 2, 60.0)
+        assert pod.is_ready()
+
+
 def _later(operator: Operator, pod: Pod, end: float) -> StatusAnswer | None:
     answer = status_of(operator, pod)
     return answer if answer is not None and answer.not_after > end else None
