@@ -18,8 +18,8 @@ from chordial_node.cli.asking import Known, Papers, PeerSilentError
 from chordial_node.cli.fleet import FleetError
 from chordial_node.client import PeerUnreachableError
 from chordial_node.ids import node_id
+from chordial_node.pod_config import OVERLAY_PORT
 
-OVERLAY_PORT = 6084
 FORWARD_SECONDS = 15.0
 LONGEST_LINE = 300
 T = TypeVar("T")

@@ -33,6 +33,10 @@ CHILDREN = (
     "statefulsets,pods,services,configmaps,persistentvolumeclaims,poddisruptionbudgets,events"
 )
 _USER = re.compile(rb"(sips?:|\"(?:user|name|aor)\": ?\")([^@\"\s;>]+)(?=@|\")")
+_SAID = re.compile(
+    rb"(^ *(?:- )?(?:user|displayName): |\"displayName\": ?\")([^\"\n]+)", re.MULTILINE
+)
+"""As a SipUser says it, in YAML and in what was last applied."""
 _PHONE = re.compile(rb"(\"(?:remote|contact|source)\": ?\")([^\"]+)")
 
 
@@ -119,7 +123,9 @@ class Marks:
 
     def redacted(self, text: bytes) -> bytes:
         """Return a text with a mark in the place of each SIP user and phone address."""
-        return _PHONE.sub(self._marked, _USER.sub(self._marked, text))
+        for pattern in (_USER, _SAID, _PHONE):
+            text = pattern.sub(self._marked, text)
+        return text
 
     def _marked(self, found: "re.Match[bytes]") -> bytes:
         digest = hashlib.blake2b(found[2], key=self._key, digest_size=4).hexdigest()

@@ -15,6 +15,23 @@ def test_users_and_addresses_become_marks_and_the_rest_stays() -> None:
     assert b'"peer": "edge-1"' in redacted
 
 
+def test_who_a_sip_user_names_becomes_a_mark_in_yaml_as_well() -> None:
+    text = b"""
+spec:
+  displayName: Bob Miller
+  domain: chordial.test
+  user: bob
+status:
+  address: sip:bob@chordial.test
+"""
+    lines = Marks(b"k").redacted(text).split(b"\n")
+    assert not [each for each in lines if b"bob" in each or b"Miller" in each]
+    user = next(each for each in lines if b"user:" in each).removeprefix(b"  user: ")
+    assert user in next(each for each in lines if b"address:" in each)
+    applied = b'{"spec":{"displayName":"Bob Miller","user":"bob"}}'
+    assert b"ob" not in Marks(b"k").redacted(applied).replace(b"#", b"")
+
+
 def test_one_name_has_one_mark_in_a_report_and_another_in_the_next() -> None:
     first, second = Marks(b"1"), Marks(b"2")
     assert first.redacted(b"sip:bob@a") == first.redacted(b"sip:bob@a")
