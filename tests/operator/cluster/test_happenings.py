@@ -51,7 +51,7 @@ def test_a_long_note_is_cut_to_what_the_api_takes() -> None:
 
 def test_the_newest_note_comes_first_whichever_field_tells_its_time() -> None:
     made = {"creationTimestamp": "2026-01-01T00:00:00Z"}
-    events = [
+    events: list[Manifest] = [
         {"metadata": made, "note": "first"},
         {"metadata": made, "note": "third", "eventTime": "2026-01-01T00:00:02.000001Z"},
         {"metadata": made, "note": "second", "deprecatedLastTimestamp": "2026-01-01T00:00:01Z"},
