@@ -8,7 +8,7 @@ PROTOS := $(wildcard node/chordial_node/wire/*.proto)
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test check format bench docs lock proto clean
-.PHONY: cluster-parts cluster-up cluster-down test-cluster
+.PHONY: cluster-parts cluster-up cluster-down test-cluster test-load
 
 help:
 	@echo 'make up     start a ring of five peers, place a call through it (ARGS=--once ends there)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make bench  measure a ring (ARGS="lookup --peers 8" for one measurement)'
 	@echo 'make docs   write the pages made from tests and source; make proto: generate code'
 	@echo 'make test-cluster   run the tests that need Kubernetes, on three nodes of this machine'
+	@echo 'make test-load      the same under a thousand phones (CHORDIAL_LOAD_PHONES=N for fewer)'
 	@echo 'make cluster-parts  build what such a cluster is made of (once, 6 to 10 minutes)'
 	@echo 'make cluster-up     keep one running while working (cluster-down ends it)'
 	@echo 'make lock   choose versions again; make clean: forget it all'
@@ -42,7 +43,11 @@ cluster-down: .venv
 	@$(BIN)/python -m tests.cluster.harness down
 
 test-cluster: .venv cluster-parts
-	@$(BIN)/python -m pytest tests/cluster -m cluster --timeout=900 $(ARGS)
+	@$(BIN)/python -m pytest tests/cluster -m cluster --ignore=tests/cluster/load --timeout=900 $(ARGS)
+
+# a thousand phones beside the cluster: for a machine that does nothing else meanwhile
+test-load: .venv cluster-parts
+	@$(BIN)/python -m pytest tests/cluster/load -m cluster --timeout=900 $(ARGS)
 
 check: .venv
 	$(BIN)/ruff format --check .

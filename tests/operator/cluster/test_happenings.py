@@ -2,6 +2,7 @@
 
 from chordial_operator.cluster.happenings import SAME_SECONDS, Posted, event_manifest, notes
 from chordial_operator.cluster.protocol import Happening
+from chordial_operator.spec.manifest import Manifest
 
 OVERLAY = {
     "apiVersion": "chordial.dev/v1alpha1",
