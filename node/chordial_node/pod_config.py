@@ -34,6 +34,8 @@ OVERLAY_PORT = 6084
 PEER_SIP_PORT = 5081
 PROBE_PORT = 8080
 MOST_LISTENERS = 16
+TAKEN_UP = ("advertise", "advertise_from", "by_peer", "enrollment")
+"""Fields that a running pod takes up of a newer configuration: none of them asks for a restart."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _SHORTEST_EXPIRES = 60
@@ -250,13 +252,7 @@ def _listener_problems(listeners: tuple[PodListener, ...]) -> list[str]:
 
 def taken_up(present: PodConfig, read: PodConfig) -> PodConfig:
     """Return a configuration with what a running pod takes up of a newer one; the rest waits."""
-    return msgspec.structs.replace(
-        present,
-        advertise=read.advertise,
-        advertise_from=read.advertise_from,
-        by_peer=read.by_peer,
-        enrollment=read.enrollment,
-    )
+    return msgspec.structs.replace(present, **{name: getattr(read, name) for name in TAKEN_UP})
 
 
 def place_problems(place: PodPlace) -> list[str]:

@@ -279,7 +279,7 @@ def _overlay(claims: Claims, peer_set: PeerSetObject, body: Body, wish: Wish) ->
         raise EnrollmentRefusedError(
             Reason.OTHER_ACCOUNT,
             f"the token is of account {claims.account!r}, peers of overlay {name} use"
-            f" {name}{ACCOUNT_SUFFIX!r}",
+            f" {name + ACCOUNT_SUFFIX!r}",
         )
     if wish.overlay_name != overlay_name_of(claims.namespace, name):
         raise EnrollmentRefusedError(

@@ -6,7 +6,7 @@ peer is made, changed or removed is decided in `decisions` and `turns`, never he
 
 import msgspec
 
-from chordial_node.pod_config import PodConfig
+from chordial_node.pod_config import TAKEN_UP, PodConfig
 from chordial_operator.names import (
     NODE_ID_ANNOTATION,
     PEER_LABEL,
@@ -69,8 +69,7 @@ def revision_of(
         if stamp
     )
     told = msgspec.to_builtins(config)
-    # what is taken up without a restart, or is the operator's own
-    for running in ("advertise", "by_peer", "enrollment"):
+    for running in TAKEN_UP:
         told.pop(running, None)
     said = msgspec.to_builtins(
         {

@@ -71,7 +71,7 @@ REFUSED: list[tuple[str, Evidence, Reason, str]] = [
      evidence(
          token=changed(token(), USER, "system:serviceaccount:phones:data-peer"),
          pod=changed(pod(), "spec|serviceAccountName", "data-peer"),
-     ), Reason.OTHER_ACCOUNT, "peers of overlay voice use"),
+     ), Reason.OTHER_ACCOUNT, "peers of overlay voice use 'voice-peer'"),
     ("a token bound to no pod",
      evidence(token=changed(token(), "user|extra", {})), Reason.NO_POD, "bound to no pod"),
     ("a token without the pod's uid",

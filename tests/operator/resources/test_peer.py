@@ -282,6 +282,7 @@ def test_what_needs_no_restart_leaves_the_hash_as_it_is() -> None:
     usual = hash_of()
     assert hash_of(relays_body(replicas=7)) == usual
     assert hash_of(relays_body(advertise={"addresses": ["192.0.2.1"]})) == usual
+    assert hash_of(relays_body(advertise={"from": "Node"})) == usual
     assert hash_of(relays_body(scaleIn={"stabilization": "5s"})) == usual
     assert hash_of(relays_body(exposure={"type": "NodePort"})) == usual
 
