@@ -38,6 +38,8 @@ ASKED_SECONDS = 3.0
 """How long the operator waits for a peer to begin its drain; its end is seen, not waited for."""
 WAITS_SECONDS = 5.0
 MOST_TOLD = 2_000
+DRAINING = "draining"
+"""What a peer says of itself as soon as it was told to leave."""
 
 
 async def finish_leaving(
@@ -108,24 +110,39 @@ def _is_ending(context: Context, pod: ObjectMeta) -> bool:
 
 
 async def _tell_all(context: Context, namespace: str, overlay: str, pods: list[ObjectMeta]) -> None:
-    """Tell all of them at once, each once: then none hands over to another that leaves."""
+    """Tell all of them at once: then none hands over to another that leaves.
+
+    Once they drain they are told no more; who was not reached is told in the next turn.
+    """
     memory = context.memory(namespace, overlay)
     peers = context.peers(namespace, overlay)
-    told = [pod.labels.get(PEER_LABEL, "") for pod in pods if pod.uid not in memory.told_to_leave]
-    memory.told_to_leave.update(dict.fromkeys(pod.uid for pod in pods))
+
+    async def tell(name: str, pod: str) -> None:
+        if await _tell_to_leave(peers, name):
+            memory.told_to_leave[pod] = None
+
+    async with asyncio.TaskGroup() as group:
+        for pod in pods:
+            name = pod.labels.get(PEER_LABEL, "")
+            if pod.uid not in memory.told_to_leave and not _drains(peers, name):
+                group.create_task(tell(name, pod.uid))
     while len(memory.told_to_leave) > MOST_TOLD:
         memory.told_to_leave.pop(next(iter(memory.told_to_leave)))
-    async with asyncio.TaskGroup() as group:
-        for name in told:
-            group.create_task(_tell_to_leave(peers, name))
 
 
-async def _tell_to_leave(peers: Peers, name: str) -> None:
+def _drains(peers: Peers, name: str) -> bool:
+    report = peers.reports.get(name)
+    return report is not None and report.state == DRAINING
+
+
+async def _tell_to_leave(peers: Peers, name: str) -> bool:
+    """Return whether it answered: at the end of its drain, mostly long after this."""
     try:
         await peers.ask(name, Drain(), ASKED_SECONDS)
     except (PeerUnreachableError, TimeoutError) as error:
-        # the answer comes at the end of the drain, long after this; or it cannot be told at all
-        log.info("%s was told to leave: %s", name, error)
+        log.info("%s has not answered yet that it leaves: %s", name, error)
+        return False
+    return True
 
 
 async def replace_lost(
