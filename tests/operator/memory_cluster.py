@@ -127,6 +127,8 @@ class MemoryCluster:
         return self.said_of.get(ref, [])
 
     async def tell(self, about: Manifest, happening: Happening) -> None:
+        if "create Event" in self.refuses:
+            raise self.refuses["create Event"]
         self.told.append((about["metadata"]["name"], happening))
 
     def _note(self, verb: str, ref: Ref) -> None:

@@ -12,7 +12,8 @@ from typing import Protocol
 import msgspec
 
 from chordial_node.boundary.control import Answer, Question
-from chordial_operator.cluster.protocol import Cluster
+from chordial_operator.cluster.errors import ClusterError
+from chordial_operator.cluster.protocol import Cluster, Happening
 from chordial_operator.decisions.upgrade import Gate
 from chordial_operator.decisions.views import PeerReport
 from chordial_operator.enrollment.store import AuthorityStore
@@ -167,3 +168,13 @@ class Context:
                 "status": status,
             }
         )
+
+    async def tell(self, about: Manifest, happening: Happening) -> None:
+        """Post an Event; a turn goes on without it: what it tells was done, and is not done again.
+
+        A lost one is lost: states stand in conditions.
+        """
+        try:
+            await self.cluster.tell(about, happening)
+        except ClusterError as error:
+            log.info("the Event %s was not posted: %s", happening.reason, error)

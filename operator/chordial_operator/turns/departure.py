@@ -63,7 +63,7 @@ async def finish_leaving(
                 happening = Happening(
                     step.outcome, step.why, "Warning" if is_late else "Normal", action="ScaleIn"
                 )
-                await context.cluster.tell(body, happening)
+                await context.tell(body, happening)
     return again
 
 
@@ -164,7 +164,7 @@ async def replace_lost(
         elif step.step == "Remove":
             gone = next(peer for peer in own if peer.name == step.name)
             await _remove(context, scene, gone, step.remove)
-            await context.cluster.tell(body, Happening("PeerReplaced", step.why, action="Replace"))
+            await context.tell(body, Happening("PeerReplaced", step.why, action="Replace"))
     if steps:
         return WAITS_SECONDS
     return replacement.next_lost_at(own, scene.replace_after, scene.now)
@@ -173,7 +173,7 @@ async def replace_lost(
 async def _fence(context: Context, scene: Scene, lost: Lost, body: Manifest) -> None:
     """Shut an identity out for good, before another takes its place; then look again."""
     await context.store.change(scene.overlay, lambda record: revoked(record, lost.node_id))
-    await context.cluster.tell(body, Happening("PeerLost", lost.why, "Warning", action="Replace"))
+    await context.tell(body, Happening("PeerLost", lost.why, "Warning", action="Replace"))
     context.wake(Key("Overlay", scene.overlay.meta.namespace, scene.overlay.meta.name))
     raise NotReadyYetError(lost.why, after=0.5)
 

@@ -173,12 +173,12 @@ async def _choose_leaving(
         return
     if name not in memory.low_since and plan.planned:
         note = f"{len(plan.planned)} peers are to leave: {', '.join(plan.planned[:16])}"
-        await context.cluster.tell(body, Happening("ScaleInPlanned", note, action="ScaleIn"))
+        await context.tell(body, Happening("ScaleInPlanned", note, action="ScaleIn"))
     memory.low_since[name] = plan.low_since
     turn.again(WATCHED_SECONDS)
     for leaver in plan.leave[:1]:
         await _write_leaving(context, peer_set, leaver.name)
-        await context.cluster.tell(body, Happening("DrainStarted", leaver.why, action="ScaleIn"))
+        await context.tell(body, Happening("DrainStarted", leaver.why, action="ScaleIn"))
         turn.again(BUSY_SECONDS)
 
 

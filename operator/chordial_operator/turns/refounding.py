@@ -42,7 +42,7 @@ async def found_again(context: Context, scene: Scene, body: Manifest) -> Scene |
         f" {len(founders)} of the seeds."
     )
     log.warning("overlay %s/%s: %s", overlay.meta.namespace, overlay.meta.name, note)
-    await context.cluster.tell(body, Happening("FoundedAnew", note, "Warning", action="Found"))
+    await context.tell(body, Happening("FoundedAnew", note, "Warning", action="Found"))
     return await look(context, overlay)
 
 

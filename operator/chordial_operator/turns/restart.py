@@ -89,7 +89,7 @@ async def _replace_pod(context: Context, scene: Scene, restart: Restart, body: M
             await context.cluster.evict(ref, restart.pod_uid)
     except (TooManyRequestsError, ConflictError):
         return  # somebody drains a node, or the pod is another one already: look again
-    await context.cluster.tell(body, happening)
+    await context.tell(body, happening)
 
 
 def peer_manifest(

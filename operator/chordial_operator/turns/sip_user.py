@@ -130,7 +130,7 @@ async def _password(context: Context, user: SipUser, overlay: Overlay, body: Man
             ) from error
         secret = await _make_secret(context, user, overlay, where.name)
         happening = Happening("PasswordMade", f"The password was written to Secret {where.name}.")
-        await context.cluster.tell(body, happening)
+        await context.tell(body, happening)
     value = (secret.get("data") or {}).get(where.key)
     if not value:
         raise _SecretProblemError(f"Secret {where.name} has no key {where.key!r}: add it")

@@ -99,6 +99,19 @@ def test_a_leaving_peer_is_told_before_its_pod_ends_and_removed_when_it_has_left
     assert rig.condition("RelaySet", "edge", "Ready")["status"] == "True"
 
 
+def test_a_turn_goes_on_where_no_event_can_be_posted() -> None:
+    rig = running()
+    rig.cluster.refuses["create Event"] = ForbiddenError("events are forbidden")
+    rig.change("RelaySet", "edge", {"replicas": 2})
+    rig.turn(*EDGE)
+    leaving = [n for n in rig.cluster.names("StatefulSet") if _leaves(stateful_set(rig, n))]
+    assert len(leaving) == 1
+
+
+def _leaves(body: Manifest) -> bool:
+    return "chordial.dev/leaving" in (body["metadata"].get("annotations") or {})
+
+
 def test_one_leaves_at_a_time() -> None:
     rig = running()
     rig.change("RelaySet", "edge", {"replicas": 0})
