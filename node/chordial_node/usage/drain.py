@@ -27,6 +27,7 @@ _MARK_SECONDS = 15.0
 """What is not marked by then is marked while the last steps go on."""
 _SETTLE_SECONDS = 5.0
 """Calls that began while phones were marked are given so long: others are held already."""
+_SETTLED_LOOK_SECONDS = 0.05
 _CLOSE_STEPS = 50
 _CLOSE_PAUSE_SECONDS = 0.1
 """Connections are closed in so many steps: their phones come again somewhere all at once."""
@@ -83,14 +84,19 @@ class Drain:
         self,
         kernel: Kernel,
         calls: Callable[[], int],
+        set_ups: Callable[[], int],
         overlay: Departing,
         phones: Phones,
         flows: Closing,
         timeout: float,
     ) -> None:
-        """Hold what is waited for, and told; `calls` counts those that run or are being set up."""
+        """Hold what is waited for, and told; `calls` are those that run.
+
+        `set_ups` are INVITEs that have no final answer yet.
+        """
         self._kernel = kernel
         self._calls = calls
+        self._set_ups = set_ups
         self._overlay = overlay
         self._phones = phones
         self._flows = flows
@@ -154,7 +160,7 @@ class Drain:
     async def _wait(self, until: float) -> None:
         """Wait for calls, and for the phones that only this edge reaches to come again."""
         while not self.has_stopped:
-            calls = self._calls()
+            calls = self._calls() + self._set_ups()
             if not calls and not self._phones.waiting:
                 return
             if self._kernel.now >= until:
@@ -166,9 +172,7 @@ class Drain:
     async def _move(self) -> None:
         """Mark, go unready, close; then be there for one more short registration."""
         phones = await self._within(_MARK_SECONDS, self._phones.mark())
-        until = self._kernel.now + _SETTLE_SECONDS
-        while self._calls() and self._kernel.now < until and not self._has_timed_out:
-            await self._kernel.sleep(_LOOK_SECONDS)
+        await self._settle()
         if self.has_stopped:
             return
         self._phones.cut()
@@ -183,6 +187,17 @@ class Drain:
             await self._kernel.sleep(_CLOSE_PAUSE_SECONDS)
         if phones != 0:
             await self._kernel.sleep(self._phones.short_seconds)
+
+    async def _settle(self) -> None:
+        """Close in a moment without a call, or at least without one that is just being set up.
+
+        Phones here go on calling: what runs survives its edge, an INVITE without its answer not.
+        """
+        until = self._kernel.now + _SETTLE_SECONDS
+        while self._kernel.now < until and not self.has_stopped:
+            if not self._set_ups() and (self._has_timed_out or not self._calls()):
+                return
+            await self._kernel.sleep(_SETTLED_LOOK_SECONDS)
 
     async def _end(self) -> None:
         if not self._leaves:

@@ -111,7 +111,15 @@ class Server:
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)
         self._moving = Moving(kernel, own, location, delivery, sip.short_expires_seconds)
         timeout = config.overlay.drain_timeout_seconds
-        self._drain = Drain(kernel, self._all_calls, peer, self._moving, flows, timeout)
+        self._drain = Drain(
+            kernel,
+            self._dialogs.__len__,
+            lambda: self._proxy.set_ups,
+            peer,
+            self._moving,
+            flows,
+            timeout,
+        )
         self._drain.last_step = self._self_check.end
         self._registrar.is_draining = lambda: self._drain.is_draining
         peer.on_member_dead.append(self._proxy.on_member_dead)
@@ -155,9 +163,6 @@ class Server:
     def phones_waiting(self) -> int:
         """How many phones that only this edge reaches are registered for more than a drain's."""
         return self._moving.waiting
-
-    def _all_calls(self) -> int:
-        return len(self._dialogs) + self._proxy.set_ups
 
     def start(self) -> None:
         """Begin to look whether this peer may be sent phones."""

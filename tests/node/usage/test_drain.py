@@ -52,6 +52,7 @@ class Ending:
     """A drain, and all it works with."""
 
     def __init__(self, *, calls: int = 0, waiting: int = 0, moving: int = 0, flows: int = 0):
+        self.set_ups = 0
         self.solo = Solo()
         self.peer = self.solo.peer
         self.dialogs = Dialogs(self.solo.kernel)
@@ -60,7 +61,13 @@ class Ending:
         self.phones = FakePhones(waiting, moving)
         self.flows = FakeFlows(flows)
         self.drain = Drain(
-            self.solo.kernel, self.dialogs.__len__, self.peer, self.phones, self.flows, 60.0
+            self.solo.kernel,
+            self.dialogs.__len__,
+            lambda: self.set_ups,
+            self.peer,
+            self.phones,
+            self.flows,
+            60.0,
         )
         self.unready: list[str] = []
         self.drain.last_step = self.unready.append
@@ -122,6 +129,19 @@ def test_a_drain_waits_for_calls_and_phones_but_not_for_ever() -> None:
     ending.run(3.0)
     assert ending.peer.has_left
     assert ending.told(DrainTimedOut) == [DrainTimedOut(calls=1, phones=2)]
+
+
+def test_past_its_time_it_still_closes_in_a_moment_without_a_call_being_set_up() -> None:
+    ending = Ending(calls=1, waiting=2, moving=2)
+    ending.set_ups = 1
+    ending.drain.stop(leave=True)
+    ending.run(62.0)
+    assert ending.told(DrainTimedOut) == [DrainTimedOut(calls=2, phones=2)]
+    assert ending.phones.is_marked
+    assert not ending.phones.is_cut
+    ending.set_ups = 0
+    ending.run(0.2)
+    assert ending.phones.is_cut
 
 
 def test_a_leave_goes_on_when_the_last_call_has_ended_and_the_last_phone_come() -> None:
