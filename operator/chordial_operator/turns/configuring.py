@@ -9,6 +9,7 @@ import asyncio
 
 from chordial_node.boundary.control import Configure, Done, Refused
 from chordial_node.client import PeerUnreachableError
+from chordial_operator.decisions.health import has_word
 from chordial_operator.turns.context import Context, log
 from chordial_operator.turns.scene import Scene
 
@@ -34,17 +35,28 @@ async def tell_configuration(context: Context, scene: Scene) -> None:
             except (PeerUnreachableError, TimeoutError) as error:
                 log.info("%s was not told who is shut out: %s", name, error)
                 return
-        if isinstance(answer, Refused):
+        if isinstance(answer, Refused) and memory.not_configured.get(pod) != mark:
+            memory.not_configured[pod] = mark
             log.warning("%s does not take the configuration up: %s", name, answer.reason)
         if isinstance(answer, Done):
             memory.configured[pod] = mark
 
     async with asyncio.TaskGroup() as group:
-        for peer in scene.peers:
-            is_out = peer.node_id in identity.revoked or peer.name in scene.lost
-            if peer.pod is None or peer.report is None or is_out:
-                continue
-            if memory.configured.get(peer.pod.uid) != mark:
-                group.create_task(tell(peer.name, peer.pod.uid))
-    while len(memory.configured) > MOST_REMEMBERED:
-        memory.configured.pop(next(iter(memory.configured)))
+        for name, pod in _reachable(scene):
+            if memory.configured.get(pod) != mark:
+                group.create_task(tell(name, pod))
+    for remembered in (memory.configured, memory.not_configured):
+        while len(remembered) > MOST_REMEMBERED:
+            remembered.pop(next(iter(remembered)))
+
+
+def _reachable(scene: Scene) -> list[tuple[str, str]]:
+    """Names and pods of peers that have spoken of late: the turn does not wait for silent ones."""
+    return [
+        (peer.name, peer.pod.uid)
+        for peer in scene.peers
+        if peer.pod is not None
+        and peer.node_id not in scene.identity.revoked
+        and peer.name not in scene.lost
+        and has_word(peer, scene.now)
+    ]

@@ -88,6 +88,8 @@ class OverlayMemory(msgspec.Struct):
     """Pods of deleted sets, by uid, whose peers were told."""
     configured: dict[str, tuple[str, int]] = {}
     """Instance and sequence of the configuration that each pod, by uid, was last told."""
+    not_configured: dict[str, tuple[str, int]] = {}
+    """The same of those that refused it, so that this is logged once."""
     numbers: dict[str, dict[str, SlowNumber]] = {}
     """Slow numbers of each object's status, by its kind and name."""
 

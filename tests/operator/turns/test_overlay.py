@@ -2,7 +2,9 @@
 
 import asyncio
 
-from chordial_node.boundary.control import Configure, Drain
+import pytest
+
+from chordial_node.boundary.control import Configure, Drain, Refused
 from chordial_node.ids import node_id
 from chordial_node.security.configuration import open_configuration
 from chordial_node.security.signatures import Ed25519Signatures
@@ -263,5 +265,21 @@ def test_who_is_shut_out_is_told_to_every_other_peer_at_once_and_once() -> None:
     rig.settle(OVERLAY, rounds=3)
     assert configured(rig) == [("seed-2", sequence)]
     rig.context.forget(NAMESPACE, "voice")
+    rig.now += 31.0
+    rig.settle(OVERLAY, rounds=1)
+    assert configured(rig) == []  # nobody has been heard of late
+    rig.talk()
     rig.settle(OVERLAY, rounds=1)
     assert [peer for peer, _ in configured(rig)] == others
+
+
+def test_a_refused_configuration_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = running()
+    edge = rig.cluster.objects[Ref("StatefulSet", NAMESPACE, "edge-1")]["metadata"]["annotations"]
+    gone = node_id(edge["chordial.dev/node-id"])
+    overlay = parse_overlay(status_body(rig))
+    asyncio.run(rig.context.store.change(overlay, lambda record: revoked(record, gone)))
+    rig.peers.answers[Configure] = Refused("forbidden", "of another signer")
+    rig.settle(OVERLAY, rounds=3)
+    told = [each.getMessage() for each in caplog.records if "does not take" in each.getMessage()]
+    assert len(told) == len(dict.fromkeys(told)) == 6
