@@ -12,7 +12,7 @@ import re
 import secrets
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -37,6 +37,8 @@ _SAID = re.compile(
     rb"(^ *(?:- )?(?:user|displayName): |\"displayName\": ?\")([^\"\n]+)", re.MULTILINE
 )
 """As a SipUser says it, in YAML and in what was last applied."""
+_WORD = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_MARK = re.compile(rb"#[0-9a-f]{8}")
 _PHONE = re.compile(rb"(\"(?:remote|contact|source)\": ?\")([^\"]+)")
 
 
@@ -58,7 +60,8 @@ async def run(args: argparse.Namespace, output: Output) -> int:
     with output.progress("collecting what peers and resources tell"):
         async with open_peers(args) as peers:
             files = await collect(peers)
-    mark = Marks(secrets.token_bytes(16))
+            names = await _names(peers) if isinstance(peers, ClusterPeers) else ()
+    mark = Marks(secrets.token_bytes(16), names)
     _write(path, archive({name: mark.redacted(text) for name, text in files.items()}))
     output.result({"file": str(path), "holds": sorted(files)})
     output.say(f"{path} holds {len(files)} files without secrets and names; look into it first:")
@@ -114,22 +117,36 @@ async def _cluster_files(peers: ClusterPeers) -> dict[str, bytes]:
     return files
 
 
+async def _names(peers: ClusterPeers) -> tuple[bytes, ...]:
+    """Return the names of SipUsers and of their Secrets, which mostly are the users' own."""
+    path = "jsonpath={range .items[*]}{.metadata.name} {.status.secretName} {end}"
+    return tuple((await peers.read("get", "sipusers", "--output", path)).split())
+
+
 class Marks:
     """Replaces names and addresses by marks that say nothing outside of one report."""
 
-    def __init__(self, key: bytes) -> None:
-        """Take a key that is forgotten afterwards."""
+    def __init__(self, key: bytes, names: Iterable[bytes] = ()) -> None:
+        """Take a key that is forgotten afterwards, and names of objects that name users."""
         self._key = key
+        self._names = frozenset(names)
 
     def redacted(self, text: bytes) -> bytes:
         """Return a text with a mark in the place of each SIP user and phone address."""
+        if self._names:
+            text = _WORD.sub(self._unless_other, text)
         for pattern in (_USER, _SAID, _PHONE):
             text = pattern.sub(self._marked, text)
         return text
 
     def _marked(self, found: "re.Match[bytes]") -> bytes:
-        digest = hashlib.blake2b(found[2], key=self._key, digest_size=4).hexdigest()
-        return found[1] + b"#" + digest.encode()
+        return found[1] + (found[2] if _MARK.fullmatch(found[2]) else self._mark(found[2]))
+
+    def _unless_other(self, found: "re.Match[bytes]") -> bytes:
+        return self._mark(found[0]) if found[0] in self._names else found[0]
+
+    def _mark(self, name: bytes) -> bytes:
+        return b"#" + hashlib.blake2b(name, key=self._key, digest_size=4).hexdigest().encode()
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:

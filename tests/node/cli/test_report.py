@@ -32,6 +32,15 @@ status:
     assert b"ob" not in Marks(b"k").redacted(applied).replace(b"#", b"")
 
 
+def test_objects_that_are_named_after_users_have_the_users_mark() -> None:
+    text = b"sipuser/bob created\n  name: bob\n  secretName: bob-sip\n  user: bob\n  name: bobby\n"
+    lines = Marks(b"k", (b"bob", b"bob-sip")).redacted(text).split()
+    mark = lines[-3]
+    assert lines == [b"sipuser/" + mark, b"created", b"name:", mark, b"secretName:", lines[5],
+                     b"user:", mark, b"name:", b"bobby"]  # fmt: skip
+    assert b"bob" not in lines[5]
+
+
 def test_one_name_has_one_mark_in_a_report_and_another_in_the_next() -> None:
     first, second = Marks(b"1"), Marks(b"2")
     assert first.redacted(b"sip:bob@a") == first.redacted(b"sip:bob@a")
