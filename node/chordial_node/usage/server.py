@@ -110,16 +110,10 @@ class Server:
         self._edge_fault = ""
         self._self_check = SelfCheck(kernel, peer, own, self._local_fault)
         self._moving = Moving(kernel, own, location, delivery, sip.short_expires_seconds)
-        timeout = config.overlay.drain_timeout_seconds
         self._drain = Drain(
-            kernel,
-            self._dialogs.__len__,
-            lambda: self._proxy.set_ups,
-            peer,
-            self._moving,
-            flows,
-            timeout,
-        )
+            kernel, self._dialogs.__len__, lambda: self._proxy.set_ups, peer, self._moving, flows,
+            config.overlay.drain_timeout_seconds,
+        )  # fmt: skip
         self._drain.last_step = self._self_check.end
         self._registrar.is_draining = lambda: self._drain.is_draining
         peer.on_member_dead.append(self._proxy.on_member_dead)
