@@ -20,6 +20,7 @@ from chordial_node.security.authority import Authority
 from chordial_node.security.bundles import bundle_hash
 from chordial_node.security.derived_keys import HIGHEST_NUMBER, KEY_LENGTH, OverlayKey
 from chordial_operator.enrollment.authority import (
+    AuthorityError,
     AuthorityPhase,
     AuthorityRecord,
     CaPair,
@@ -115,7 +116,7 @@ def revoked(record: AuthorityRecord, node: NodeId) -> AuthorityRecord:
     if node in record.revoked:
         return record
     if len(record.revoked) >= MOST_REVOKED:
-        raise ValueError(
+        raise AuthorityError(
             f"{MOST_REVOKED} peers are revoked already: exchange the authority instead"
             " (annotation chordial.dev/rotate-ca), which shuts out all that do not enroll again"
         )

@@ -81,14 +81,11 @@ async def peer_set_turn(context: Context, body: Manifest) -> Next:
     async with context.memory(peer_set.meta.namespace, peer_set.overlay).lock:
         try:
             scene = await look(context, overlay)
+            if not overlay.paused:
+                await _work(context, scene, peer_set, body, turn)
         except AuthorityError as error:
             await report_set_without_authority(context, peer_set, body, str(error))
             return Next(after=AUTHORITY_SECONDS)
-        try:
-            if not overlay.paused:
-                await _work(context, scene, peer_set, body, turn)
-        except NotReadyYetError as error:
-            turn.again(error.after)
         is_well = await report_set(context, scene, peer_set, body, turn.plan)
     if not is_well:
         turn.again(HINDERED_SECONDS)
@@ -96,6 +93,16 @@ async def peer_set_turn(context: Context, body: Manifest) -> Next:
 
 
 async def _work(
+    context: Context, scene: Scene, peer_set: PeerSet, body: Manifest, turn: SetTurn
+) -> None:
+    """Take every step that may be taken now; what must come first ends them for this turn."""
+    try:
+        await _steps(context, scene, peer_set, body, turn)
+    except NotReadyYetError as error:
+        turn.again(error.after)
+
+
+async def _steps(
     context: Context, scene: Scene, peer_set: PeerSet, body: Manifest, turn: SetTurn
 ) -> None:
     await _apply_own(context, scene, peer_set)

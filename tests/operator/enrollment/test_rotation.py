@@ -5,6 +5,7 @@ import pytest
 
 from chordial_node.ids import NodeId
 from chordial_operator.enrollment.authority import (
+    AuthorityError,
     AuthorityPhase,
     AuthorityRecord,
     PeerKey,
@@ -161,5 +162,5 @@ def test_the_list_of_revoked_peers_is_bounded() -> None:
     full = msgspec.structs.replace(
         made(), revoked=tuple(made().founders[:1] * MOST_REVOKED)
     )  # fmt: skip
-    with pytest.raises(ValueError, match="rotate-ca"):
+    with pytest.raises(AuthorityError, match="rotate-ca"):
         revoked(full, made().founders[1])

@@ -1,7 +1,14 @@
 """Upgrades and restarts as turns carry them out: one peer at a time, broken ones at once."""
 
+import asyncio
+
+import msgspec
+
+from chordial_node.ids import NodeId
 from chordial_operator.cluster.kinds import Ref
+from chordial_operator.enrollment.rotation import MOST_REVOKED
 from chordial_operator.spec.manifest import Manifest
+from chordial_operator.spec.overlay import parse_overlay
 from tests.operator.specs import NAMESPACE, overlay_body, relays_body, seeds_body
 from tests.operator.turns.rig import Rig
 
@@ -133,3 +140,19 @@ def test_a_lost_peer_is_shut_out_then_succeeded_then_removed() -> None:
     assert node_id not in ids
     assert "delete Pod edge-0-0" in rig.cluster.asked
     assert rig.told().count("PeerReplaced") == 1
+
+
+def test_a_list_of_revoked_peers_that_is_full_is_told() -> None:
+    rig = running()
+    overlay = parse_overlay(rig.cluster.objects[Ref("Overlay", NAMESPACE, "voice")])
+    full = tuple(NodeId(number.to_bytes(16)) for number in range(1, MOST_REVOKED + 1))
+    asyncio.run(
+        rig.context.store.change(
+            overlay, lambda record: msgspec.structs.replace(record, revoked=full)
+        )
+    )
+    lost(rig, "edge-0")
+    rig.turn(*EDGE)
+    told = rig.condition("RelaySet", "edge", "Ready")
+    assert (told["status"], told["reason"]) == ("False", "CertificateMissing")
+    assert "rotate-ca" in told["message"]
