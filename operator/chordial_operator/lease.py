@@ -19,6 +19,7 @@ LEASE_SECONDS = 15
 RENEW_SECONDS = 5.0
 RETRY_SECONDS = 2.0
 DEADLINE_SECONDS = 10.0
+"""Since the last renewal was asked for: well before another may take the lease."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,16 +63,18 @@ class Lease:
 
     async def keep(self) -> None:
         """Renew for ever; LeaseLostError when that was not possible in time."""
-        renewed = self._clock()
+        renewed, pause = self._clock(), RENEW_SECONDS
         while True:
-            await self._sleep(RENEW_SECONDS)
+            await self._sleep(pause)
+            asked = self._clock()
             try:
-                async with asyncio.timeout(DEADLINE_SECONDS):
+                async with asyncio.timeout(renewed + DEADLINE_SECONDS - asked):
                     if not await self._try():
                         raise LeaseLostError("another operator holds the lease")
-                renewed = self._clock()
+                renewed, pause = asked, RENEW_SECONDS
             except (ClusterError, TimeoutError) as error:
-                if self._clock() - renewed > DEADLINE_SECONDS:
+                pause = RETRY_SECONDS
+                if self._clock() - renewed >= DEADLINE_SECONDS or isinstance(error, TimeoutError):
                     raise LeaseLostError(f"not renewed for {DEADLINE_SECONDS:g} s") from error
 
     async def release(self) -> None:
