@@ -37,17 +37,13 @@ class SipUser(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     max_contacts: int | None = None
     """None: the Overlay's `limits.maxContactsPerUser`."""
     password_secret_ref: SecretKeyRef | None = None
+    """The Secret of the user's owner; None where the password is made by the operator."""
     generated: Generate | None = msgspec.field(name="generate", default=None)
 
     @property
     def overlay(self) -> str:
         """The name of the Overlay, in the same namespace."""
         return self.overlay_ref.name
-
-    @property
-    def password_secret(self) -> SecretKeyRef | None:
-        """The Secret of the user's owner; None where the password is made by the operator."""
-        return self.password_secret_ref
 
     @property
     def generate(self) -> str | None:

@@ -116,3 +116,13 @@ def own_addresses_pending(peer_set: PeerSet, awaited: Sequence[str]) -> str:
         f"Services {listed(awaited)} have no load balancer's address yet: if that stays so, nothing"
         " in this cluster makes load balancers; set another exposure.type."
     )
+
+
+def with_causes(peers: Iterable[PeerView]) -> str:
+    """Return peers for a sentence, each with why its pod waits where that is known."""
+    return listed(
+        [
+            f"{peer.name} ({peer.pod.waiting})" if peer.pod and peer.pod.waiting else peer.name
+            for peer in peers
+        ]
+    )

@@ -24,6 +24,7 @@ from chordial_operator.status.conditions import (
     set_conditions,
     timestamp,
 )
+from chordial_operator.status.hindrances import with_causes
 from chordial_operator.status.slow_numbers import SlowNumber, slow_numbers
 
 LISTENING_SECONDS = 60.0
@@ -155,7 +156,7 @@ def _ready(overlay: Overlay, facts: OverlayFacts) -> Condition:
         return Condition("Ready", "False", Reason.TOO_FEW_PEERS, message)
     if len(up) < need.peers:
         away = [peer for peer in facts.peers if not peer.is_up]
-        which = f"; not ready: {_told(away)}" if away else ""
+        which = f"; not ready: {with_causes(away)}" if away else ""
         message = f"{len(up)} peers are ready, and {asks}{which}."
         return Condition("Ready", "False", Reason.PEERS_NOT_READY, message)
     if not facts.founded_at:
@@ -269,12 +270,3 @@ def _version_order(version: str) -> tuple[tuple[int, ...], str]:
 def _failure_domains(peers: Sequence[PeerView]) -> int:
     """Zones, or nodes where there are none: a domain is `ZONE/NODE` or `NODE`."""
     return len({peer.failure_domain.partition("/")[0] for peer in peers if peer.is_up})
-
-
-def _told(peers: Sequence[PeerView]) -> str:
-    return listed(
-        [
-            f"{peer.name} ({peer.pod.waiting})" if peer.pod and peer.pod.waiting else peer.name
-            for peer in peers
-        ]
-    )

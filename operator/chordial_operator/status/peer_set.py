@@ -22,6 +22,7 @@ from chordial_operator.status.conditions import (
     set_conditions,
     timestamp,
 )
+from chordial_operator.status.hindrances import with_causes
 from chordial_operator.status.slow_numbers import SlowNumber, slow_numbers
 
 MOST_LEAVING = 16
@@ -175,12 +176,8 @@ def _ready(peer_set: PeerSet, facts: SetFacts) -> Condition:
     ):
         if problem:
             return Condition("Ready", "False", reason, f"{message}. {problem}")
-    waiting = [
-        f"{peer.name} ({peer.pod.waiting})" if peer.pod and peer.pod.waiting else peer.name
-        for peer in facts.peers
-        if not peer.is_up and not peer.is_leaving
-    ]
-    which = f"; not yet: {listed(waiting)}" if waiting else ""
+    waiting = [peer for peer in facts.peers if not peer.is_up and not peer.is_leaving]
+    which = f"; not yet: {with_causes(waiting)}" if waiting else ""
     return Condition("Ready", "False", Reason.PEERS_NOT_READY, f"{message}{which}.")
 
 

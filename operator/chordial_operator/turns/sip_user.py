@@ -92,7 +92,7 @@ def _place(user: SipUser) -> tuple[str, str]:
 
 
 def _secret_of(user: SipUser) -> SecretKeyRef:
-    return user.password_secret or SecretKeyRef(user.generate or "", PASSWORD_KEY)
+    return user.password_secret_ref or SecretKeyRef(user.generate or "", PASSWORD_KEY)
 
 
 def _domain_of(user: SipUser, overlay: Overlay) -> str:

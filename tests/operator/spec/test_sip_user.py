@@ -14,7 +14,7 @@ def user(**spec: object) -> SipUser:
 def test_the_password_lies_in_a_secret() -> None:
     alice = user(passwordSecretRef={"name": "alice"})
     assert (alice.overlay, alice.user, alice.state) == ("voice", "alice", "Enabled")
-    assert alice.password_secret == SecretKeyRef("alice", "password")
+    assert alice.password_secret_ref == SecretKeyRef("alice", "password")
     assert alice.generate is None
     assert alice.max_contacts is None
 
@@ -22,7 +22,7 @@ def test_the_password_lies_in_a_secret() -> None:
 def test_or_is_made_and_written_to_one() -> None:
     assert user(generate={"secretName": "made"}).generate == "made"
     assert user(generate={}).generate == "alice-smith-sip"
-    assert user(generate={}).password_secret is None
+    assert user(generate={}).password_secret_ref is None
 
 
 @pytest.mark.parametrize("spec", [{}, {"generate": {}, "passwordSecretRef": {"name": "a"}}])
