@@ -84,8 +84,8 @@ class OverlayMemory(msgspec.Struct):
     """Of each SipUser, by its name, as its status may tell it."""
     contacts_waiting: dict[str, int] = {}
     """The same at the last comparison, where it is another number: told at a pace (fleet H20)."""
-    told_to_leave: dict[str, None] = {}
-    """Pods of deleted sets, by uid, whose peers were told."""
+    told_to_leave: dict[str, int] = {}
+    """Pods of deleted sets, by uid: how often their peers were told."""
     configured: dict[str, tuple[str, int]] = {}
     """Instance and sequence of the configuration that each pod, by uid, was last told."""
     not_configured: dict[str, tuple[str, int]] = {}

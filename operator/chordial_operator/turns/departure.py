@@ -38,8 +38,8 @@ ASKED_SECONDS = 3.0
 """How long the operator waits for a peer to begin its drain; its end is seen, not waited for."""
 WAITS_SECONDS = 5.0
 MOST_TOLD = 2_000
-DRAINING = "draining"
-"""What a peer says of itself as soon as it was told to leave."""
+MOST_TIMES_TOLD = 5
+"""Whoever leaves answers at the end, later than that is waited for; or was not reached at all."""
 
 
 async def finish_leaving(
@@ -112,27 +112,23 @@ def _is_ending(context: Context, pod: ObjectMeta) -> bool:
 async def _tell_all(context: Context, namespace: str, overlay: str, pods: list[ObjectMeta]) -> None:
     """Tell all of them at once: then none hands over to another that leaves.
 
-    Once they drain they are told no more; who was not reached is told in the next turn.
+    Who has not answered is told in the next turns as well, a few times. That a peer drains does not
+    tell that it leaves: its pod's end alone has it drain as for a restart.
     """
     memory = context.memory(namespace, overlay)
     peers = context.peers(namespace, overlay)
 
     async def tell(name: str, pod: str) -> None:
-        if await _tell_to_leave(peers, name):
-            memory.told_to_leave[pod] = None
+        times = memory.told_to_leave.get(pod, 0) + 1
+        has_answered = await _tell_to_leave(peers, name)
+        memory.told_to_leave[pod] = MOST_TIMES_TOLD if has_answered else times
 
     async with asyncio.TaskGroup() as group:
         for pod in pods:
-            name = pod.labels.get(PEER_LABEL, "")
-            if pod.uid not in memory.told_to_leave and not _drains(peers, name):
-                group.create_task(tell(name, pod.uid))
+            if memory.told_to_leave.get(pod.uid, 0) < MOST_TIMES_TOLD:
+                group.create_task(tell(pod.labels.get(PEER_LABEL, ""), pod.uid))
     while len(memory.told_to_leave) > MOST_TOLD:
         memory.told_to_leave.pop(next(iter(memory.told_to_leave)))
-
-
-def _drains(peers: Peers, name: str) -> bool:
-    report = peers.reports.get(name)
-    return report is not None and report.state == DRAINING
 
 
 async def _tell_to_leave(peers: Peers, name: str) -> bool:
