@@ -38,7 +38,7 @@ _SAID = re.compile(
 )
 """As a SipUser says it, in YAML and in what was last applied."""
 _WORD = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_MARK = re.compile(rb"#[0-9a-f]{8}")
+_MARK = re.compile(rb"anon-[0-9a-f]{8}")
 _PHONE = re.compile(rb"(\"(?:remote|contact|source)\": ?\")([^\"]+)")
 
 
@@ -146,7 +146,8 @@ class Marks:
         return self._mark(found[0]) if found[0] in self._names else found[0]
 
     def _mark(self, name: bytes) -> bytes:
-        return b"#" + hashlib.blake2b(name, key=self._key, digest_size=4).hexdigest().encode()
+        digest = hashlib.blake2b(name, key=self._key, digest_size=4).hexdigest()
+        return b"anon-" + digest.encode()
 
 
 def archive(files: Mapping[str, bytes]) -> bytes:
