@@ -1,6 +1,9 @@
 """The rig of the API tier itself: it serves, issues tokens, and collects garbage when asked to."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 from tests.cluster.harness.api_server import ISSUER, ApiServer, token_of
 
@@ -22,7 +25,14 @@ def test_tells_whose_token_it_is(api_server: ApiServer) -> None:
     assert json.loads(said)["status"]["user"]["username"] == "system:serviceaccount:tokens:peer"
 
 
-def test_controllers_delete_a_namespace(api_server: ApiServer) -> None:
-    api_server.start_controllers()
-    api_server.kubectl("create", "namespace", "passing")
-    api_server.kubectl("delete", "namespace", "passing", "--timeout=60s", timeout=70)
+@pytest.mark.usefixtures("api_server")  # the parts are there, or this test is left out with it
+def test_controllers_delete_a_namespace(tmp_path: Path) -> None:
+    """On a server of its own: where controllers run, StatefulSets have pods."""
+    own = ApiServer(tmp_path)
+    try:
+        own.start()
+        own.start_controllers()
+        own.kubectl("create", "namespace", "passing")
+        own.kubectl("delete", "namespace", "passing", "--timeout=60s", timeout=70)
+    finally:
+        own.stop()
