@@ -37,7 +37,7 @@ def next_step(peer: PeerView, overlay: Sequence[PeerView], *, removes_volume: bo
     if peer.pod is not None:
         return _finish(peer, "Wait", f"{peer.name} drains")
     others = [other for other in overlay if other.name != peer.name]
-    if others and not any(other.is_up and other.report is not None for other in others):
+    if others and not health.is_told(others):
         return _finish(peer, "Wait", f"no other peer tells whether {peer.name} has left the ring")
     if is_seen_alive(peer, overlay):
         return _finish(peer, "Wait", f"{peer.name} has no pod, and the ring has not noticed yet")

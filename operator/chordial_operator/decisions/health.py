@@ -54,6 +54,11 @@ def has_word(peer: PeerView, now: float) -> bool:
     return peer.report is not None and now - peer.report.at <= REPORT_SECONDS
 
 
+def is_told(peers: Sequence[PeerView]) -> bool:
+    """Tell whether any peer that serves has said how it sees the overlay."""
+    return any(peer.is_up and peer.report is not None for peer in peers)
+
+
 def copies_missing(overlay: Sequence[PeerView]) -> int:
     """Return how many copies the serving peers miss, each of its own range."""
     return sum(peer.report.copies_missing for peer in overlay if peer.is_up and peer.report)

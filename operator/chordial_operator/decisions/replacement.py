@@ -42,7 +42,7 @@ def lost(
         if peer.node_state.unreachable_since is not None
         and peer.set_name in replace_after
         and now - peer.node_state.unreachable_since >= replace_after[peer.set_name]
-        and _can_tell(peer, overlay)
+        and health.is_told([other for other in overlay if other.name != peer.name])
         and not is_seen_alive(peer, overlay)
     )
 
@@ -97,9 +97,3 @@ def steps(
 
 def _lost(peer: PeerView, step: Step, why: str, remove: tuple[Object, ...] = ()) -> Lost:
     return Lost(name=peer.name, node_id=peer.node_id, step=step, remove=remove, why=why)
-
-
-def _can_tell(peer: PeerView, overlay: Sequence[PeerView]) -> bool:
-    return any(
-        other.report is not None and other.is_up for other in overlay if other.name != peer.name
-    )

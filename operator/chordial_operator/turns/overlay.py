@@ -147,8 +147,7 @@ async def _reclaim_volumes(context: Context, scene: Scene) -> None:
     or nobody can tell, a volume may be the last to hold one.
     """
     namespace, name = _key(scene)
-    is_whole = any(peer.is_up and peer.report is not None for peer in scene.peers)
-    if not is_whole or health.copies_missing(scene.peers):
+    if not health.is_told(scene.peers) or health.copies_missing(scene.peers):
         return
     held = {
         str(each["metadata"]["name"])
